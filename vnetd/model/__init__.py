@@ -1,0 +1,1 @@
+"""Frozen, validated values. One that exists is legal; nothing here does I/O."""

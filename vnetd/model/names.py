@@ -1,0 +1,98 @@
+"""Names, addresses and numbers, checked once where text becomes a value.
+
+libvirt accepts a tap called ``--help``, VLAN 4095 or a zero MAC when a guest is
+defined, so each parser here is strict and says what to write instead. ``where``
+names the element and attribute that the text came from; it opens the message.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NewType
+from uuid import UUID
+
+from vnetd.errors import InputError
+
+IfName = NewType("IfName", str)
+"""A network interface, bridge or port: 1 to 15 bytes of ``[A-Za-z0-9_.-]``."""
+
+Mac = NewType("Mac", str)
+"""A unicast, non-zero Ethernet address (IEEE 802), lower case with colons."""
+
+IpAddress = IPv4Address | IPv6Address
+
+_IFNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_LABEL = re.compile(r"[^\x00-\x1f\x7f/]{1,255}")
+_UNUSABLE = frozenset({"all", "default", "lo"})
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """``text`` quoted for a message or a log line: escaped, and cut when long."""
+    return ascii(text if len(text) <= limit else text[:limit] + "…").replace("\\u2026", "…")
+
+
+def ifname(text: str, where: str) -> IfName:
+    """The name of an interface. Raises InputError where the kernel or OVS could trip over it."""
+    if not _IFNAME.fullmatch(text) or text in _UNUSABLE:
+        raise InputError(
+            f"{where}: {shown(text)} is no interface name; write 1 to 15 of A-Z a-z 0-9 _ . -, beginning with a letter, a digit or _"
+        )
+    return IfName(text)
+
+
+def mac(text: str, where: str) -> Mac:
+    """A guest's MAC address. Raises InputError for a multicast, zero or malformed one."""
+    low = text.lower()
+    if not _MAC.fullmatch(low):
+        raise InputError(f"{where}: {shown(text)} is no MAC address; write six pairs such as 52:54:00:12:34:56")
+    if low == "00:00:00:00:00:00" or int(low[:2], 16) & 1:
+        raise InputError(f"{where}: {low} is not the address of one NIC; write a unicast MAC such as 52:54:00:12:34:56")
+    return Mac(low)
+
+
+def number(text: str, low: int, high: int, where: str) -> int:
+    """A decimal number within ``low``..``high``, without sign or leading zeros."""
+    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
+        raise InputError(f"{where}: {shown(text)} is not a number from {low} to {high}")
+    return int(text)
+
+
+def vlan_id(text: str, where: str) -> int:
+    """A VLAN ID that a frame may carry: 1 to 4094 (IEEE 802.1Q, table 9-2)."""
+    return number(text, 1, 4094, where)
+
+
+def address(text: str, where: str) -> IpAddress:
+    """One unicast IP address, without prefix length, zone or leading zeros."""
+    try:
+        value = ip_address(text)
+    except ValueError:
+        raise InputError(f"{where}: {shown(text)} is no IP address; write one such as 192.0.2.11 or 2001:db8::11") from None
+    if "%" in text or value.is_multicast or value.is_unspecified or value == IPv4Address("255.255.255.255"):
+        raise InputError(f"{where}: {shown(text)} is not the address of one host; write a unicast address without a zone")
+    return value
+
+
+def label(text: str, where: str) -> str:
+    """A name of a libvirt object or a peer: printable, without ``/``, 1 to 255 characters."""
+    if not _LABEL.fullmatch(text):
+        raise InputError(f"{where}: {shown(text)} is no name; write 1 to 255 printable characters without /")
+    return text
+
+
+def uuid(text: str, where: str) -> str:
+    """A UUID in its canonical form (RFC 4122), as libvirt prints it."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise InputError(f"{where}: {shown(text)} is no UUID; write one as uuidgen prints it") from None
+
+
+def yes_no(text: str, where: str) -> bool:
+    """libvirt's way to write a truth value."""
+    if text not in ("yes", "no"):
+        raise InputError(f"{where}: {shown(text)} is neither 'yes' nor 'no'")
+    return text == "yes"

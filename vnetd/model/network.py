@@ -1,0 +1,205 @@
+"""What the XML says: networks, portgroups and the NICs of guests, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vnetd.model.names import IfName, IpAddress, Mac
+
+
+class VlanMode(StrEnum):
+    """How a port treats 802.1Q tags; the words are OVS's own (Port.vlan_mode)."""
+
+    ACCESS = "access"
+    TRUNK = "trunk"
+    NATIVE_TAGGED = "native-tagged"
+    NATIVE_UNTAGGED = "native-untagged"
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """A port's VLANs. ``tag`` is the access or native VLAN ID; ``trunks`` is empty on an access port."""
+
+    mode: VlanMode
+    tag: int | None = None
+    trunks: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if self.mode is VlanMode.ACCESS:
+            return f"VLAN {self.tag}" if self.tag else "untagged"
+        native = f", {self.mode} {self.tag}" if self.tag else ""
+        return f"trunk {','.join(map(str, self.trunks))}{native}"
+
+
+UNTAGGED = Vlan(VlanMode.ACCESS)
+"""A guest port that no XML puts into a VLAN: untagged frames only, never a trunk by omission."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One direction of libvirt's ``<bandwidth>``: kilobytes/s, kilobytes/s and KiB."""
+
+    average: int
+    peak: int | None = None
+    burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """``inbound`` is toward the guest, ``outbound`` from it, as in libvirt."""
+
+    inbound: Rate | None = None
+    outbound: Rate | None = None
+
+
+class Guard(StrEnum):
+    """What a guest port is held to: its MAC and VLAN, or nothing at all."""
+
+    MAC = "mac"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """vnetd's rules for a port; ``None`` leaves the choice to the next wider place."""
+
+    guard: Guard | None = None
+
+
+class OverlayType(StrEnum):
+    """Tunnel protocols, as OVS names its interface types (RFC 2784/2890, RFC 7348, RFC 8926)."""
+
+    GRE = "gre"
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+
+    @property
+    def segment_limit(self) -> int:
+        """The largest segment: a GRE key has 32 bits, a VNI 24."""
+        return 0xFFFF_FFFF if self is OverlayType.GRE else 0xFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A hypervisor of an overlay and the address its tunnels end at (its VTEP)."""
+
+    name: str
+    address: IpAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A network's tunnel mesh: one segment among all peers, this host included."""
+
+    type: OverlayType
+    segment: int
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A NIC that joins the bridge. ``force`` allows the one that carries the default route."""
+
+    dev: IfName
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PortGroup:
+    """A libvirt ``<portgroup>`` and what vnetd's element of the same name adds to it."""
+
+    name: str
+    default: bool = False
+    vlan: Vlan | None = None
+    bandwidth: Bandwidth = Bandwidth()
+    policy: Policy = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A libvirt network that carries ``<vnet:network>``; ``uuid`` is empty before libvirt has given one."""
+
+    name: str
+    uuid: str
+    bridge: IfName
+    vlan: Vlan | None = None
+    portgroups: tuple[PortGroup, ...] = ()
+    overlay: Overlay | None = None
+    uplink: Uplink | None = None
+    policy: Policy = Policy()
+
+    def portgroup(self, name: str | None) -> PortGroup | None:
+        """The portgroup called ``name``, or the default one for ``None``, or ``None``."""
+        for group in self.portgroups:
+            if group.name == name or (name is None and group.default):
+                return group
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One NIC that asks for a port: from a domain, a libvirt network port or a tap's own file.
+
+    ``network`` or ``bridge`` says where; ``tap`` is known once the NIC exists.
+    ``iface_id`` is libvirt's interfaceid, by which a tap is found in OVSDB.
+    """
+
+    mac: Mac | None
+    network: str | None = None
+    bridge: IfName | None = None
+    portgroup: str | None = None
+    tap: IfName | None = None
+    iface_id: str | None = None
+    portid: str | None = None
+    vlan: Vlan | None = None
+    bandwidth: Bandwidth = Bandwidth()
+    mtu: int | None = None
+    policy: Policy = Policy()
+    owner: str = ""
+    owner_uuid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A guest and those of its NICs that may be vnetd's."""
+
+    name: str
+    uuid: str
+    nics: tuple[Nic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPort:
+    """libvirt's ``<networkport>``: a NIC announced before (or without) its domain's XML."""
+
+    portid: str
+    nic: Nic
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """What is wrong with one object, in words: ``kind`` is network, guest, port, tunnel, bridge or source.
+
+    A ``soft`` one is worth knowing and no reason to refuse the object.
+    """
+
+    kind: str
+    name: str
+    text: str
+    soft: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All that the sources say at one moment; ``gone_*`` is what they just said is no more."""
+
+    networks: tuple[Network, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    gone_networks: frozenset[str] = frozenset()
+    gone_taps: frozenset[str] = frozenset()
+    complete: bool = False
+    problems: tuple[Problem, ...] = ()

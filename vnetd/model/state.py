@@ -1,0 +1,224 @@
+"""The two states, desired and observed, in the same values so that they can be held together.
+
+``Desired`` is what the sources ask for; ``Rows``, ``Tables`` and ``Links`` are
+what OVSDB, the switch and the kernel say. Whose a row is stands on the row itself:
+``OWNER`` on a bridge names its network, ``ROLE`` on a port says what it is there for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vnetd.model.names import IpAddress, Mac
+from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
+
+OWNER = "vnetd-network"
+ROLE = "vnetd-role"
+TUNNELS = "tunnels"
+"""The value of ``OWNER`` on the one bridge that carries every overlay."""
+
+
+class Role(StrEnum):
+    """What a port is in a bridge for."""
+
+    GUEST = "guest"
+    UPLINK = "uplink"
+    PATCH = "patch"
+    TUNNEL = "tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``."""
+
+    name: str
+    owner: str
+    datapath: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """linux-htb on a port, toward the guest: bit/s, bit/s and bit (ovs-vswitchd.conf.db(5), QoS)."""
+
+    min_rate: int
+    max_rate: int
+    burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port with its one interface. ``ids`` must be on the Interface row; others may be too."""
+
+    name: str
+    bridge: str
+    role: Role
+    type: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    vlan: Vlan | None = None
+    ids: tuple[tuple[str, str], ...] = ()
+    mtu: int | None = None
+    shape: Shape | None = None
+    policing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What a guest may send, by the switch's own meter: kbit/s and kbit (OpenFlow 1.3, 5.7)."""
+
+    rate: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestWire:
+    """What the pipeline must know about a guest's port. Without ``mac`` only ``guard='none'`` lets it speak."""
+
+    port: str
+    mac: Mac | None
+    vlan: Vlan
+    guard: Guard
+    meter: Meter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWiring:
+    """One network's bridge: its guests and the ports that lead elsewhere."""
+
+    guests: tuple[GuestWire, ...] = ()
+    carriers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWire:
+    """One overlay on the tunnel bridge: its patch, its segment and the tunnels to its peers."""
+
+    patch: str
+    segment: int
+    tunnels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """What ``status`` tells about a guest's port and nobody else needs."""
+
+    guest: str
+    network: str
+    portgroup: str | None
+    mac: Mac | None
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelFacts:
+    """What ``status`` tells about a tunnel port."""
+
+    type: OverlayType
+    local: IpAddress
+    remote: IpAddress
+    peers: tuple[str, ...]
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything that should be, and what in the sources could not be had."""
+
+    bridges: Mapping[str, Bridge] = field(default_factory=dict)
+    ports: Mapping[str, Port] = field(default_factory=dict)
+    wirings: Mapping[str, NetworkWiring] = field(default_factory=dict)
+    tunnel_bridge: str = ""
+    segments: tuple[SegmentWire, ...] = ()
+    links_up: frozenset[str] = frozenset()
+    gone_networks: frozenset[str] = frozenset()
+    gone_taps: frozenset[str] = frozenset()
+    complete: bool = False
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    guests: Mapping[str, PortFacts] = field(default_factory=dict)
+    tunnels: Mapping[str, TunnelFacts] = field(default_factory=dict)
+    locals: Mapping[str, IpAddress] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBridge:
+    """A bridge as OVSDB has it; ``owner`` is empty on one that vnetd did not make."""
+
+    name: str
+    owner: str
+    datapath: str
+    fail_mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPort:
+    """A port as OVSDB has it. ``port.role`` is a guess on a row without vnetd's mark: see ``marked``."""
+
+    port: Port
+    marked: bool
+    ofport: int | None = None
+    error: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether ovs-vswitchd has made the port, whatever the transaction said."""
+        return self.ofport is not None and self.ofport > 0
+
+    @property
+    def libvirts(self) -> bool:
+        """Whether libvirt wrote the row, by the names of Documentation/topics/integration.rst."""
+        return any(key == "vm-id" for key, _ in self.port.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All bridges and ports in OVSDB, vnetd's and others'; ``stray_shapes`` are QoS rows of vnetd's that no port uses."""
+
+    bridges: Mapping[str, SeenBridge] = field(default_factory=dict)
+    ports: Mapping[str, SeenPort] = field(default_factory=dict)
+    stray_shapes: int = 0
+
+    def numbers(self, bridge: str) -> dict[str, int]:
+        """OpenFlow port numbers of the live ports of ``bridge``."""
+        found = {}
+        for name, seen in self.ports.items():
+            if seen.port.bridge == bridge and seen.live and seen.ofport is not None:
+                found[name] = seen.ofport
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The flows and meters of one bridge, as the switch prints them."""
+
+    flows: frozenset[str] = frozenset()
+    meters: Mapping[int, Meter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device of the kernel's."""
+
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this host is: its addresses, its links, the NIC of its default route and its settings."""
+
+    addresses: frozenset[IpAddress] = frozenset()
+    links: Mapping[str, Link] = field(default_factory=dict)
+    default_route: frozenset[str] = frozenset()
+    datapath: str = "system"
+    tunnel_bridge: str = "br-tun"
+    local_address: IpAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at the world."""
+
+    rows: Rows
+    tables: Mapping[str, Table]
+    host: Host
