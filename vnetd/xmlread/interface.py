@@ -1,0 +1,105 @@
+"""``<interface>``: a guest's NIC, inside a domain or alone in ``/etc/vnetd/taps/TAP.xml``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lxml import etree
+
+from vnetd.model import names
+from vnetd.model.names import IfName, Mac
+from vnetd.model.network import Nic, Policy
+from vnetd.xmlread import parts
+from vnetd.xmlread.gate import DOMAIN_NS, parse, serialize
+from vnetd.xmlread.node import Node
+
+
+def read_interface(data: bytes, tap: IfName) -> Nic:
+    """The NIC that a tap's own file describes. Raises InputError."""
+    root = Node(parse(data, "interface"))
+    extension = root.child("interface", DOMAIN_NS)
+    policy = Policy()
+    if extension is not None:
+        policy = _extension_policy(extension)
+    nic = nic_of(root, {}, owner=str(tap), owner_uuid=None)
+    if nic.network is None and nic.bridge is None:
+        raise root.error("does not say where the tap belongs; write <source network='…'/>")
+    if extension is not None and extension.element.get("mac") is not None:
+        said = extension.need("mac", names.mac)
+        if said != nic.mac:
+            raise extension.error(f"is for {said}, but the interface has {nic.mac or 'no <mac>'}; write the same address or none")
+    target = root.child("target")
+    if target is not None and target.element.get("dev") not in (None, tap):
+        raise target.error(f"names another device than {tap}; leave <target> out, the file's name says it")
+    return replace(nic, tap=tap, portid=None, policy=policy)
+
+
+def interface_text(network: str, portgroup: str | None, mac: Mac | None) -> bytes:
+    """The ``<interface>`` that stands for a link called ``ovs-ifup-NETWORK@PORTGROUP``."""
+    root = etree.Element("interface", type="network")
+    if mac is not None:
+        etree.SubElement(root, "mac", address=mac)
+    source = etree.SubElement(root, "source", network=network)
+    if portgroup is not None:
+        source.set("portgroup", portgroup)
+    return serialize(root)
+
+
+def with_mac(data: bytes, mac: Mac) -> bytes:
+    """The interface in ``data`` with ``<mac>`` added, for a file that leaves it to QEMU's command line."""
+    root = parse(data, "interface")
+    root.insert(0, etree.Element("mac", address=mac))
+    return serialize(root)
+
+
+def nic_of(node: Node, policies: dict[Mac, Policy], owner: str, owner_uuid: str | None) -> Nic:
+    """The value of an ``<interface>`` element. Raises InputError."""
+    mac_node = node.child("mac")
+    address = mac_node.need("address", names.mac) if mac_node else None
+    source = node.child("source")
+    target = node.child("target")
+    mtu = node.child("mtu")
+    virtualport = node.child("virtualport")
+    parameters = virtualport.child("parameters") if virtualport else None
+    kind = node.element.get("type", "network")
+    on_bridge = source is not None and kind in ("network", "bridge")
+    return Nic(
+        mac=address,
+        network=source.may("network", names.label) if source and on_bridge else None,
+        bridge=source.may("bridge", names.ifname) if source and on_bridge else None,
+        portgroup=source.may("portgroup", names.label) if source and on_bridge else None,
+        portid=source.may("portid", names.uuid) if source and on_bridge else None,
+        tap=target.may("dev", names.ifname) if target else None,
+        iface_id=parameters.may("interfaceid", names.uuid) if parameters else None,
+        vlan=parts.vlan(node),
+        bandwidth=parts.bandwidth(node),
+        mtu=mtu.need("size", mtu_size) if mtu else None,
+        policy=policies.get(address, Policy()) if address else Policy(),
+        owner=owner,
+        owner_uuid=owner_uuid,
+    )
+
+
+def mtu_size(text: str, where: str) -> int:
+    """An interface's MTU in bytes, as Open vSwitch takes it (Interface.mtu_request)."""
+    return names.number(text, 68, 65535, where)
+
+
+def policies_of(extension: Node | None) -> dict[Mac, Policy]:
+    """``<vnet:domain>``: a policy by the MAC of the NIC that it is for."""
+    policies: dict[Mac, Policy] = {}
+    if extension is None:
+        return policies
+    extension.strict(DOMAIN_NS, (), ("interface",))
+    for node in extension.children("interface", DOMAIN_NS):
+        mac = node.need("mac", names.mac)
+        if mac in policies:
+            raise node.error(f"stands here twice for {mac}; write it once")
+        policies[mac] = _extension_policy(node)
+    return policies
+
+
+def _extension_policy(node: Node) -> Policy:
+    node.strict(DOMAIN_NS, ("mac",), ("policy",))
+    return parts.policy(node, DOMAIN_NS)
+

@@ -1,0 +1,129 @@
+"""``<network>``: libvirt's definition and vnetd's ``<vnet:network>`` in its metadata."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from vnetd.model import names
+from vnetd.model.network import Network, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink
+from vnetd.xmlread import parts
+from vnetd.xmlread.gate import NETWORK_NS, parse
+from vnetd.xmlread.node import Node, choice
+
+_overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
+MAX_PEERS = 4096
+
+
+def read_network(data: bytes) -> Network:
+    """A network of vnetd's. Raises InputError when it is no such network or says something wrong."""
+    return network_of(parse(data, "network"))
+
+
+def is_vnetd_network(data: bytes) -> bool:
+    """Whether the ``<network>`` in ``data`` carries ``<vnet:network>``; others are not vnetd's business."""
+    return extension_of(Node(parse(data, "network"))) is not None
+
+
+def network_of(element: etree._Element) -> Network:
+    """The value of a ``<network>`` element, which a hook's XML has inside another."""
+    root = Node(element)
+    extension = extension_of(root)
+    if extension is None:
+        raise root.error(f"has no <vnet:network xmlns:vnet='{NETWORK_NS}'/> in its <metadata>; add it to make the network vnetd's")
+    extension.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup"))
+    _require_openvswitch(root)
+    bridge = root.child("bridge")
+    if bridge is None:
+        raise root.error("has no bridge; write <bridge name='br-…'/>")
+    uuid = _text(root, "uuid")
+    return Network(
+        name=names.label(_text(root, "name"), f"{root.label} name"),
+        uuid=names.uuid(uuid, f"{root.label} uuid") if uuid else "",
+        bridge=bridge.need("name", names.ifname),
+        vlan=parts.vlan(root),
+        portgroups=_portgroups(root, extension),
+        overlay=_overlay(extension),
+        uplink=_uplink(extension),
+        policy=parts.policy(extension, NETWORK_NS),
+    )
+
+
+def extension_of(root: Node) -> Node | None:
+    """The ``<vnet:network>`` of a ``<network>``, or None where it is not vnetd's."""
+    metadata = root.child("metadata")
+    return metadata.child("network", NETWORK_NS) if metadata else None
+
+
+def _text(root: Node, name: str) -> str:
+    node = root.child(name)
+    return (node.element.text or "").strip() if node else ""
+
+
+def _require_openvswitch(root: Node) -> None:
+    forward = root.child("forward")
+    if forward is None or forward.element.get("mode") != "bridge":
+        raise root.error("is not bridged by Open vSwitch; write <forward mode='bridge'/>")
+    virtualport = root.child("virtualport")
+    if virtualport is None or virtualport.element.get("type") != "openvswitch":
+        raise root.error("has no Open vSwitch port type; write <virtualport type='openvswitch'/>")
+
+
+def _portgroups(root: Node, extension: Node) -> tuple[PortGroup, ...]:
+    policies: dict[str, Policy] = {}
+    for node in extension.children("portgroup", NETWORK_NS):
+        node.strict(NETWORK_NS, ("name",), ("policy",))
+        name = node.need("name", names.label)
+        if name in policies:
+            raise node.error(f"stands here twice for {names.shown(name)}; write it once")
+        policies[name] = parts.policy(node, NETWORK_NS)
+    groups: dict[str, PortGroup] = {}
+    for node in root.children("portgroup"):
+        name = node.need("name", names.label)
+        if name in groups:
+            raise node.error(f"stands here twice for {names.shown(name)}; write it once")
+        groups[name] = PortGroup(
+            name=name,
+            default=node.may("default", names.yes_no) or False,
+            vlan=parts.vlan(node),
+            bandwidth=parts.bandwidth(node),
+            policy=policies.pop(name, Policy()),
+        )
+    for name in policies:
+        raise extension.error(f"has a <vnet:portgroup name={names.shown(name)}> but the network has no <portgroup> of that name")
+    if sum(group.default for group in groups.values()) > 1:
+        raise root.error("has two default portgroups; write default='yes' on one")
+    return tuple(groups.values())
+
+
+def _overlay(extension: Node) -> Overlay | None:
+    node = extension.child("overlay", NETWORK_NS)
+    if node is None:
+        return None
+    node.strict(NETWORK_NS, ("type", "segment"), ("peer",))
+    kind = node.need("type", _overlay_type)
+    segment = node.need("segment", lambda text, where: names.number(text, 0, kind.segment_limit, where))
+    peers: list[Peer] = []
+    taken: dict[object, str] = {}
+    for child in node.children("peer", NETWORK_NS):
+        child.strict(NETWORK_NS, ("name", "address"), ())
+        peer = Peer(child.need("name", names.label), child.need("address", names.address))
+        for key in (peer.name, peer.address):
+            if key in taken:
+                raise child.error(f"has {key}, which peer {names.shown(taken[key])} has already; each host stands here once")
+            taken[key] = peer.name
+        peers.append(peer)
+    if not peers:
+        raise node.error("has no peers; write <vnet:peer name='hv1' address='192.0.2.11'/> for every hypervisor, this one too")
+    if len(peers) > MAX_PEERS:
+        raise node.error(f"has {len(peers)} peers; write at most {MAX_PEERS}")
+    if len({peer.address.version for peer in peers}) > 1:
+        raise node.error("mixes IPv4 and IPv6 peers, between which no tunnel can be; write one kind")
+    return Overlay(kind, segment, tuple(peers))
+
+
+def _uplink(extension: Node) -> Uplink | None:
+    node = extension.child("uplink", NETWORK_NS)
+    if node is None:
+        return None
+    node.strict(NETWORK_NS, ("dev", "force"), ())
+    return Uplink(node.need("dev", names.ifname), node.may("force", names.yes_no) or False)

@@ -1,0 +1,77 @@
+"""The elements that networks, portgroups and interfaces share: VLAN, bandwidth and policy."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from vnetd.model import names
+from vnetd.model.network import Bandwidth, Guard, Policy, Rate, Vlan, VlanMode
+from vnetd.xmlread.node import Node, choice
+
+MAX_RATE = (2**32 - 1) // 8
+"""kilobytes/s: an OpenFlow meter counts kbit/s in 32 bits."""
+
+_guard = choice(Guard, tuple(guard.value for guard in Guard))
+
+
+def _positive(text: str, where: str) -> int:
+    return names.number(text, 1, MAX_RATE, where)
+
+
+def vlan(parent: Node) -> Vlan | None:
+    """libvirt's ``<vlan>`` (formatnetwork, "Setting VLAN tag"): one tag is an access port, several a trunk."""
+    node = parent.child("vlan")
+    if node is None:
+        return None
+    tags = [(tag.need("id", names.vlan_id), tag) for tag in node.children("tag")]
+    if not tags:
+        raise node.error("names no VLAN; write <tag id='10'/> inside it")
+    ids = tuple(sorted(number for number, _ in tags))
+    for one, other in pairwise(ids):
+        if one == other:
+            raise node.error(f"names VLAN {one} twice; write it once")
+    natives = [(number, tag.need("nativeMode", _native)) for number, tag in tags if tag.element.get("nativeMode")]
+    if len(natives) > 1:
+        raise node.error("has two native VLANs; write nativeMode on one <tag>")
+    wants_trunk = node.may("trunk", names.yes_no)
+    if wants_trunk is False and (len(ids) > 1 or natives):
+        raise node.error("has trunk='no' and more than one plain tag; write trunk='yes'")
+    if natives:
+        return Vlan(natives[0][1], natives[0][0], ids)
+    if wants_trunk or len(ids) > 1:
+        return Vlan(VlanMode.TRUNK, None, ids)
+    return Vlan(VlanMode.ACCESS, ids[0])
+
+
+def _native(text: str, where: str) -> VlanMode:
+    return choice({"tagged": VlanMode.NATIVE_TAGGED, "untagged": VlanMode.NATIVE_UNTAGGED}.__getitem__, ("tagged", "untagged"))(
+        text, where
+    )
+
+
+def bandwidth(parent: Node) -> Bandwidth:
+    """libvirt's ``<bandwidth>``: average and peak in kilobytes/s, burst in KiB."""
+    node = parent.child("bandwidth")
+    if node is None:
+        return Bandwidth()
+    return Bandwidth(_direction(node, "inbound"), _direction(node, "outbound"))
+
+
+def _direction(parent: Node, name: str) -> Rate | None:
+    node = parent.child(name)
+    if node is None or node.element.get("average") is None:
+        # libvirt itself asks for average unless there is only a floor, which Open vSwitch ports cannot have.
+        return None
+    rate = Rate(node.need("average", _positive), node.may("peak", _positive), node.may("burst", _positive))
+    if rate.peak is not None and rate.peak < rate.average:
+        raise node.error(f"has a peak of {rate.peak} below its average of {rate.average}; write peak='{rate.average}' or more")
+    return rate
+
+
+def policy(parent: Node, namespace: str) -> Policy:
+    """``<vnet:policy guard=…/>`` inside ``parent``, or a policy that leaves all to the next wider place."""
+    node = parent.child("policy", namespace)
+    if node is None:
+        return Policy()
+    node.strict(namespace, ("guard",), ())
+    return Policy(node.may("guard", _guard))
