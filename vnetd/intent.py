@@ -1,0 +1,344 @@
+"""From what the sources say to what should be: one pure function, ``desire``.
+
+Strategy: networks first, in the order of their names, then NICs. Whatever is wrong
+with one of them becomes a Problem of that one and nothing more; the others are
+served. Names that vnetd gives (patches, tunnels) depend only on what they stand
+for, so that every host and every run gives the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from vnetd.errors import WorldError
+from vnetd.model.names import IfName, IpAddress
+from vnetd.model.network import (
+    UNTAGGED,
+    Bandwidth,
+    Guard,
+    Inventory,
+    Network,
+    Nic,
+    Overlay,
+    OverlayType,
+    PortGroup,
+    Problem,
+)
+from vnetd.model.state import (
+    TUNNELS,
+    Bridge,
+    Desired,
+    GuestWire,
+    Host,
+    Meter,
+    NetworkWiring,
+    Port,
+    PortFacts,
+    Role,
+    Rows,
+    SegmentWire,
+    Shape,
+    TunnelFacts,
+)
+
+_TUNNEL_PREFIX = {OverlayType.GRE: "gre-", OverlayType.VXLAN: "vxl-", OverlayType.GENEVE: "gnv-"}
+
+
+def desire(inventory: Inventory, host: Host, rows: Rows) -> Desired:
+    """What should be on ``host``. ``rows`` only tells which tap libvirt made for which NIC, and who owns a bridge."""
+    draft = _Draft(host, rows, problems=list(inventory.problems))
+    for network in sorted(inventory.networks, key=lambda one: (one.name, one.uuid)):
+        draft.attempt("network", network.name, partial(draft.add_network, network))
+    draft.add_tunnel_bridge()
+    for nic in _merged(inventory.nics, rows):
+        draft.attempt("port", nic.tap or f"of {nic.owner} {nic.mac}", partial(draft.add_guest, nic))
+    return draft.finish(inventory)
+
+
+def tunnel_name(kind: OverlayType, local: IpAddress, remote: IpAddress) -> str:
+    """The port of the tunnel between two addresses, the same on every run; 14 bytes."""
+    return _TUNNEL_PREFIX[kind] + _digest(f"{local} {remote}")
+
+
+def patch_names(bridge: str) -> tuple[str, str]:
+    """The two ends of the patch between a network's bridge and the tunnel bridge: there, here."""
+    digest = _digest(bridge)
+    return f"to-{digest}", f"tun-{digest}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2s(text.encode(), digest_size=5).hexdigest()
+
+
+@dataclass
+class _Draft:
+    """Desired state in the making."""
+
+    host: Host
+    rows: Rows
+    problems: list[Problem] = field(default_factory=list)
+    networks: dict[str, Network] = field(default_factory=dict)
+    by_bridge: dict[str, Network] = field(default_factory=dict)
+    bridges: dict[str, Bridge] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    carriers: dict[str, list[str]] = field(default_factory=dict)
+    wires: dict[str, list[GuestWire]] = field(default_factory=dict)
+    segments: dict[tuple[OverlayType, int], tuple[Network, SegmentWire]] = field(default_factory=dict)
+    links_up: set[str] = field(default_factory=set)
+    guests: dict[str, PortFacts] = field(default_factory=dict)
+    tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
+    locals: dict[str, IpAddress] = field(default_factory=dict)
+
+    def attempt(self, kind: str, name: str, action: Callable[[], None]) -> None:
+        """Run ``action``; what it raises is a problem of this object alone."""
+        try:
+            action()
+        except WorldError as error:
+            self.problems.append(Problem(kind, name, str(error)))
+
+    def notice(self, kind: str, name: str, text: str) -> None:
+        """Something to know that stops nothing."""
+        self.problems.append(Problem(kind, name, text, soft=True))
+
+    def add_network(self, network: Network) -> None:
+        taken = self.by_bridge.get(network.bridge)
+        if taken is not None:
+            raise WorldError(f"its bridge {network.bridge} is network {taken.name}'s already; give it a bridge of its own")
+        if network.bridge == self.host.tunnel_bridge:
+            raise WorldError(f"{network.bridge} is the bridge of the tunnels; write another <bridge name='…'/>")
+        seen = self.rows.bridges.get(network.bridge)
+        if seen is not None and not seen.owner:
+            raise WorldError(
+                f"bridge {network.bridge} is there already and vnetd did not make it; "
+                "remove it with ovs-vsctl del-br, or write another <bridge name='…'/>"
+            )
+        if seen is None and network.bridge in self.host.links:
+            raise WorldError(f"a device called {network.bridge} is there already; write another <bridge name='…'/>")
+        self.bridges[network.bridge] = Bridge(network.bridge, network.uuid or network.name, self.host.datapath)
+        self.networks[network.name] = self.by_bridge[network.bridge] = network
+        self.carriers[network.bridge], self.wires[network.bridge] = [], []
+        if network.uplink is not None:
+            self.attempt("network", network.name, lambda: self.add_uplink(network))
+        if network.overlay is not None:
+            overlay = network.overlay
+            self.attempt("network", network.name, lambda: self.add_overlay(network, overlay))
+
+    def add_uplink(self, network: Network) -> None:
+        uplink = network.uplink
+        assert uplink is not None
+        dev = uplink.dev
+        if dev in self.ports:
+            raise WorldError(f"its uplink {dev} is an uplink of bridge {self.ports[dev].bridge} already")
+        if dev in self.host.default_route and not uplink.force:
+            raise WorldError(
+                f"its uplink {dev} carries this host's default route, which would be cut; "
+                "write another NIC, or force='yes' on <vnet:uplink>"
+            )
+        if dev not in self.host.links:
+            raise WorldError(f"its uplink {dev} is not on this host; write the name of a NIC as ip link shows it")
+        seen = self.rows.ports.get(dev)
+        if seen is not None and not seen.marked:
+            raise WorldError(f"its uplink {dev} is in bridge {seen.port.bridge} already, by hand; remove it there first")
+        self.ports[dev] = Port(dev, network.bridge, Role.UPLINK)
+        self.carriers[network.bridge].append(dev)
+        self.links_up.add(dev)
+
+    def add_overlay(self, network: Network, overlay: Overlay) -> None:
+        twin = self.segments.get((overlay.type, overlay.segment))
+        if twin is not None:
+            raise WorldError(f"its {overlay.type} segment {overlay.segment} is network {twin[0].name}'s already; write another segment")
+        there, here = patch_names(network.bridge)
+        mine = self.local_address(overlay)
+        tunnels = []
+        if mine is not None:
+            self.locals[network.name] = mine
+            tunnels = [self.add_tunnel(network, overlay, mine, peer.name, peer.address) for peer in overlay.peers if peer.address != mine]
+        else:
+            addresses = ", ".join(str(peer.address) for peer in overlay.peers[:4]) + (", …" if len(overlay.peers) > 4 else "")
+            self.notice(
+                "network",
+                network.name,
+                f"this host has none of its peers' addresses ({addresses}), so its guests talk on this host only; "
+                "add a <vnet:peer> for this host, or set local_address in /etc/vnetd/vnetd.toml",
+            )
+        # The patch is there even without a tunnel, so that an address that comes later costs no port.
+        self.ports[here] = Port(here, network.bridge, Role.PATCH, "patch", (("peer", there),))
+        self.ports[there] = Port(there, self.host.tunnel_bridge, Role.PATCH, "patch", (("peer", here),))
+        self.carriers[network.bridge].append(here)
+        self.segments[overlay.type, overlay.segment] = (network, SegmentWire(there, overlay.segment, tuple(sorted(tunnels))))
+
+    def local_address(self, overlay: Overlay) -> IpAddress | None:
+        """The peer address that is this host's: by its setting, or by what its interfaces carry."""
+        mine = {self.host.local_address} if self.host.local_address else self.host.addresses
+        return next((peer.address for peer in overlay.peers if peer.address in mine), None)
+
+    def add_tunnel(self, network: Network, overlay: Overlay, local: IpAddress, peer: str, remote: IpAddress) -> str:
+        name = tunnel_name(overlay.type, local, remote)
+        options = (("key", "flow"), ("local_ip", str(local)), ("remote_ip", str(remote)))
+        self.ports[name] = Port(name, self.host.tunnel_bridge, Role.TUNNEL, str(overlay.type), options)
+        old = self.tunnels.get(name)
+        peers = {peer, *(old.peers if old else ())}
+        networks = {network.name, *(old.networks if old else ())}
+        self.tunnels[name] = TunnelFacts(overlay.type, local, remote, tuple(sorted(peers)), tuple(sorted(networks)))
+        return name
+
+    def add_tunnel_bridge(self) -> None:
+        """br-tun, when an overlay needs it. A bridge of that name that is not vnetd's leaves the overlays out."""
+        if not self.segments:
+            return
+        name = self.host.tunnel_bridge
+        seen = self.rows.bridges.get(name)
+        if (seen is None or seen.owner == TUNNELS) and (seen is not None or name not in self.host.links):
+            self.bridges[name] = Bridge(name, TUNNELS, self.host.datapath)
+            return
+        for network, wire in self.segments.values():
+            text = (
+                f"bridge {name} is there already and vnetd did not make it, so there is no overlay; "
+                "name another one as tunnel_bridge in /etc/vnetd/vnetd.toml"
+            )
+            self.problems.append(Problem("network", network.name, text))
+            there, here = wire.patch, dict(self.ports[wire.patch].options)["peer"]
+            del self.ports[there], self.ports[here]
+            self.carriers[network.bridge].remove(here)
+        for tunnel in self.tunnels:
+            del self.ports[tunnel]
+        self.segments.clear()
+        self.tunnels.clear()
+
+    def add_guest(self, nic: Nic) -> None:
+        network = self.network_of(nic)
+        if network is None:
+            return
+        group = self.group_of(nic, network)
+        if nic.tap is None:
+            return  # Announced only: its tap is not there yet, and nothing can be said of a port without a name.
+        if nic.tap in self.ports:
+            raise WorldError(f"{nic.owner} and another both claim the tap {nic.tap}; each NIC needs its own")
+        guard = nic.policy.guard or (group.policy.guard if group else None) or network.policy.guard or Guard.MAC
+        if nic.mac is None and guard is not Guard.NONE:
+            self.notice("port", nic.tap, "its MAC is unknown, so it stays closed; write <mac address='…'/> for it")
+        bandwidth = _bandwidth(nic, group)
+        vlan = nic.vlan or (group.vlan if group else None) or network.vlan or UNTAGGED
+        self.guests[nic.tap] = PortFacts(nic.owner, network.name, group.name if group else None, nic.mac, guard)
+        if nic.tap not in self.host.links and nic.tap not in self.rows.ports:
+            raise WorldError("its tap device is not there")
+        seen = self.rows.ports.get(nic.tap)
+        if seen is not None and not (seen.marked or seen.libvirts):
+            raise WorldError(f"a port of that name is in bridge {seen.port.bridge} already, by hand; remove it with ovs-vsctl del-port")
+        self.ports[nic.tap] = Port(
+            name=nic.tap,
+            bridge=network.bridge,
+            role=Role.GUEST,
+            vlan=vlan,
+            ids=_ids(nic),
+            mtu=nic.mtu,
+            shape=_shape(bandwidth),
+        )
+        self.wires[network.bridge].append(GuestWire(nic.tap, nic.mac, vlan, guard, _meter(bandwidth)))
+        if nic.owner_uuid is None:
+            # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
+            self.links_up.add(nic.tap)
+
+    def network_of(self, nic: Nic) -> Network | None:
+        if nic.network is not None:
+            return self.networks.get(nic.network)
+        return self.by_bridge.get(nic.bridge) if nic.bridge is not None else None
+
+    def group_of(self, nic: Nic, network: Network) -> PortGroup | None:
+        group = network.portgroup(nic.portgroup) if nic.network is not None else None
+        if nic.portgroup is not None and group is None:
+            names = ", ".join(one.name for one in network.portgroups) or "none"
+            raise WorldError(f"network {network.name} has no portgroup {nic.portgroup}; it has {names}")
+        return group
+
+    def finish(self, inventory: Inventory) -> Desired:
+        unknown = {seen.owner for seen in self.rows.bridges.values() if seen.owner not in ("", TUNNELS)} - {
+            network.uuid or network.name for network in inventory.networks
+        }
+        return Desired(
+            bridges=self.bridges,
+            ports=self.ports,
+            wirings={
+                bridge: NetworkWiring(tuple(sorted(self.wires[bridge], key=lambda wire: wire.port)), tuple(sorted(self.carriers[bridge])))
+                for bridge in self.wires
+            },
+            tunnel_bridge=self.host.tunnel_bridge,
+            segments=tuple(wire for _, (_, wire) in sorted(self.segments.items())),
+            links_up=frozenset(self.links_up),
+            gone_networks=inventory.gone_networks,
+            gone_taps=inventory.gone_taps,
+            # While OVSDB has a bridge whose network no source has named, more may be unknown, and nothing is pruned.
+            complete=inventory.complete or unknown <= inventory.gone_networks,
+            networks={network.name: network for network in inventory.networks},
+            guests=self.guests,
+            tunnels=self.tunnels,
+            locals=self.locals,
+            problems=tuple(sorted(set(self.problems))),
+        )
+
+
+def _merged(nics: Iterable[Nic], rows: Rows) -> list[Nic]:
+    """Every NIC once, with its tap: a domain's own word before libvirt's announcement, which OVSDB gives the tap."""
+    taps = _taps_by_iface_id(rows)
+    by_key: dict[tuple[str | None, ...], Nic] = {}
+    claimed: set[str] = set()
+    macs = {nic.tap: nic.mac for nic in nics if nic.tap and nic.mac and nic.network is None and nic.bridge is None}
+    for nic in sorted(nics, key=lambda one: (one.tap is None, one.tap or "", one.owner, one.mac or "")):
+        tap = nic.tap or (taps.get(nic.iface_id) if nic.iface_id else None)
+        if nic.network is None and nic.bridge is None:
+            continue
+        if nic.tap is None and tap in claimed:
+            continue
+        if tap is not None:
+            claimed.add(tap)
+        one = replace(nic, tap=tap, mac=nic.mac or (macs.get(tap) if tap else None))
+        by_key[tap, one.owner, one.mac, one.portid] = one
+    return list(by_key.values())
+
+
+def _taps_by_iface_id(rows: Rows) -> Mapping[str, IfName]:
+    found = {}
+    for name, seen in rows.ports.items():
+        for key, value in seen.port.ids:
+            if key == "iface-id":
+                found[value] = IfName(name)
+    return found
+
+
+def _ids(nic: Nic) -> tuple[tuple[str, str], ...]:
+    """What libvirt writes on the Interface row, so that a port put back by vnetd is the same as the one that was lost."""
+    ids = {
+        "attached-mac": nic.mac,
+        "iface-id": nic.iface_id,
+        "vm-id": nic.owner_uuid,
+        "iface-status": "active" if nic.iface_id else None,
+    }
+    return tuple(sorted((key, str(value)) for key, value in ids.items() if value))
+
+
+def _bandwidth(nic: Nic, group: PortGroup | None) -> Bandwidth:
+    """libvirt's precedence: the interface's element, as a whole, before the portgroup's."""
+    if nic.bandwidth != Bandwidth() or group is None:
+        return nic.bandwidth
+    return group.bandwidth
+
+
+def _shape(bandwidth: Bandwidth) -> Shape | None:
+    """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing."""
+    rate = bandwidth.inbound
+    if rate is None:
+        return None
+    burst = rate.burst * 1024 * 8 if rate.burst else None
+    return Shape(rate.average * 8000, (rate.peak or rate.average) * 8000, burst)
+
+
+def _meter(bandwidth: Bandwidth) -> Meter | None:
+    """From the guest. Without a burst in the XML a meter gets a tenth of a second's worth, at least a few full frames."""
+    rate = bandwidth.outbound
+    if rate is None:
+        return None
+    kbit = rate.average * 8
+    return Meter(kbit, rate.burst * 8 if rate.burst else max(kbit // 10, 128))

@@ -1,0 +1,18 @@
+"""The flows: which tables there are, and what stands in them. No other room names a flow."""
+
+from vnetd.pipeline.catalogue import Cookie, Table, is_learned, is_ours
+from vnetd.pipeline.flow import Flow, by_lines, referenced_ports
+from vnetd.pipeline.netbridge import network_flows
+from vnetd.pipeline.tunbridge import tunnel_flows
+
+__all__ = [
+    "Cookie",
+    "Flow",
+    "Table",
+    "by_lines",
+    "is_learned",
+    "is_ours",
+    "network_flows",
+    "referenced_ports",
+    "tunnel_flows",
+]

@@ -1,0 +1,64 @@
+"""The pipeline of the tunnel bridge, which joins every overlay of this host to its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from vnetd.model.state import SegmentWire
+from vnetd.pipeline.catalogue import Cookie, Table
+from vnetd.pipeline.flow import Flow
+
+LEARN_SECONDS = 300
+"""How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
+
+LEARN_LIMIT = 65536
+"""Learned flows a (peer, segment) may fill; beyond it frames are flooded, which is slower and still right."""
+
+_MULTICAST = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
+
+
+def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str]) -> list[Flow]:
+    """All flows of the tunnel bridge whose ports are ``live``."""
+    flows = [
+        Flow(Table.CLASSIFY, 0, "", "drop", Cookie.UNWIRED),
+        Flow(Table.SEGMENT, 0, "", "drop", Cookie.UNWIRED),
+        Flow(Table.UNICAST, 10, _MULTICAST, f"goto_table:{Table.FLOOD:d}", Cookie.UNICAST),
+        Flow(Table.UNICAST, 0, "", f"goto_table:{Table.FLOOD:d}", Cookie.UNICAST),
+        Flow(Table.FLOOD, 0, "", "drop", Cookie.FLOOD),
+    ]
+    entrances: set[str] = set()
+    for segment in segments:
+        if segment.patch not in live:
+            continue
+        tunnels = [tunnel for tunnel in segment.tunnels if tunnel in live]
+        entrances.update(tunnels)
+        flows.extend(_segment_flows(segment, tunnels))
+    for tunnel in sorted(entrances):
+        flows.append(Flow(Table.CLASSIFY, 100, f"in_port=<{tunnel}>", f"goto_table:{Table.SEGMENT:d}", Cookie.CLASSIFY))
+    return flows
+
+
+def _segment_flows(segment: SegmentWire, tunnels: list[str]) -> list[Flow]:
+    patch = f"in_port=<{segment.patch}>"
+    outward = f"set_field:0x{segment.segment:x}->tun_id,goto_table:{Table.UNICAST:d}"
+    flows = [Flow(Table.CLASSIFY, 100, patch, outward, Cookie.CLASSIFY)]
+    if tunnels:
+        copies = ",".join(f"output:<{tunnel}>" for tunnel in tunnels)
+        flows.append(Flow(Table.FLOOD, 100, patch, copies, Cookie.FLOOD))
+    learn = _learn(segment)
+    for tunnel in tunnels:
+        match = f"tun_id=0x{segment.segment:x},in_port=<{tunnel}>"
+        flows.append(Flow(Table.SEGMENT, 100, match, f"{learn},output:<{segment.patch}>", Cookie.SEGMENT))
+    return flows
+
+
+def _learn(segment: SegmentWire) -> str:
+    """Remember that the sender, in this VLAN of this network, is behind the tunnel that the frame came from.
+
+    The tunnel ID is set before UNICAST, so the learned flow has only to output. The
+    match on the patch keeps equal segments of two tunnel types apart.
+    """
+    return (
+        f"learn(table={Table.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{Cookie.LEARNED:x},limit={LEARN_LIMIT},"
+        f"in_port=<{segment.patch}>,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
+    )

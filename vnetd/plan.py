@@ -1,0 +1,308 @@
+"""Desired less observed, as steps: what to change, and in which order.
+
+The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
+what leaves goes before what comes (a tap that changes bridges has one name in
+both); then meters that flows will name; then each bridge's flows in one bundle;
+then meters that no flow names any more; links last, so that a tap comes up when
+its policy is there. A port that the switch has not made yet has no number, so its
+flows come out of the next plan, made after the rows were applied and read again.
+
+Nothing is dropped that vnetd or libvirt did not make, and nothing of a network is
+dropped while sources are missing (``Desired.complete``), unless it was just said
+to be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from vnetd.intent import patch_names
+from vnetd.model.network import Problem
+from vnetd.model.state import Bridge, Desired, Meter, Observed, Port, Role, Rows, SeenPort, Table
+from vnetd.pipeline import Flow, by_lines, is_learned, is_ours, network_flows, referenced_ports, tunnel_flows
+
+FAIL_MODE = "secure"
+"""A bridge without flows passes nothing (ovs-vswitchd.conf.db(5)). Set at birth: a change empties the flow table."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBridge:
+    bridge: Bridge
+    new: bool
+
+    def __str__(self) -> str:
+        return f"{'+' if self.new else '~'} bridge {self.bridge.name} ({self.bridge.datapath}, fail_mode={FAIL_MODE})"
+
+
+@dataclass(frozen=True, slots=True)
+class DropBridge:
+    name: str
+
+    def __str__(self) -> str:
+        return f"- bridge {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PutPort:
+    port: Port
+    changed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        port = self.port
+        more = f", {port.vlan}" if port.vlan else ""
+        if port.role is Role.TUNNEL:
+            more = f", {port.type} to {dict(port.options)['remote_ip']}"
+        if self.changed:
+            return f"~ port {port.name} on {port.bridge}: {', '.join(self.changed)}"
+        return f"+ port {port.name} on {port.bridge} ({port.role}{more})"
+
+
+@dataclass(frozen=True, slots=True)
+class DropPort:
+    name: str
+    bridge: str
+
+    def __str__(self) -> str:
+        return f"- port {self.name} on {self.bridge}"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepShapes:
+    """QoS and Queue rows of vnetd's that no port uses: OVSDB keeps them until they are deleted."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"- {self.count} QoS row{'s' if self.count > 1 else ''} that no port uses"
+
+
+RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFlows:
+    """One bundle for one bridge. ``remove`` holds lines as the switch prints them."""
+
+    bridge: str
+    add: tuple[Flow, ...]
+    add_lines: tuple[str, ...]
+    remove: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """One line for each flow, with port names where they are known."""
+        yield from (f"- flow on {self.bridge}: {line}" for line in self.remove)
+        yield from (f"+ flow on {self.bridge}: {flow.text()}" for flow in self.add)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMeters:
+    """Meters to set and meters to delete, of one bridge, by number."""
+
+    bridge: str
+    put: tuple[tuple[int, Meter], ...]
+    change: tuple[tuple[int, Meter], ...]
+    drop: tuple[int, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"- meter {number} on {self.bridge}" for number in self.drop)
+        yield from (f"+ meter {number} on {self.bridge}: {meter.rate} kbit/s" for number, meter in self.put)
+        yield from (f"~ meter {number} on {self.bridge}: {meter.rate} kbit/s" for number, meter in self.change)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps, in the order in which they are applied."""
+
+    rows: tuple[RowStep, ...] = ()
+    meters: tuple[ChangeMeters, ...] = ()
+    flows: tuple[ChangeFlows, ...] = ()
+    links: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    """Ports to be added, whose flows can only be planned once the switch has numbered them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.meters or self.flows or self.links)
+
+    def lines(self) -> list[str]:
+        """The plan to read, a line a step."""
+        return [
+            *map(str, self.rows),
+            *(line for step in self.meters for line in step.lines()),
+            *(line for step in self.flows for line in step.lines()),
+            *(f"~ link {name} up" for name in self.links),
+            *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
+        ]
+
+
+def make_plan(desired: Desired, observed: Observed) -> Plan:
+    """The steps that lead from ``observed`` to ``desired``; none when they agree."""
+    drops, dropped = _drops(desired, observed)
+    puts = [*_bridge_puts(desired, observed.rows), *_port_puts(desired, observed.rows)]
+    sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
+    flows, meters = _tables(desired, observed, dropped)
+    links = tuple(sorted(name for name in desired.links_up if name in observed.host.links and not observed.host.links[name].up))
+    expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
+    return Plan((*drops, *puts, *sweep), meters, flows, links, expected)
+
+
+def kept_bridges(desired: Desired, rows: Rows) -> list[Problem]:
+    """Bridges of vnetd's that nothing needs and that stay because somebody put a port of their own in."""
+    problems = []
+    for seen in rows.bridges.values():
+        foreign = _foreign_ports(rows, seen.name)
+        if seen.owner and seen.name not in desired.bridges and _prunable(desired, seen.owner) and foreign:
+            problems.append(
+                Problem("bridge", seen.name, f"it is no longer needed but kept for {', '.join(foreign)}, which vnetd did not add")
+            )
+    return problems
+
+
+def foreign_flows(observed: Observed) -> list[Problem]:
+    """Flows that somebody else put into vnetd's bridges: never removed, always said."""
+    problems = []
+    for bridge, table in observed.tables.items():
+        strange = sorted(line for line in table.flows if not is_ours(line))
+        if strange:
+            more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+            text = f"it has a flow that vnetd did not make: {strange[0]}{more}; see ovs-ofctl del-flows"
+            problems.append(Problem("bridge", bridge, text))
+    return problems
+
+
+def _prunable(desired: Desired, owner: str) -> bool:
+    return desired.complete or owner in desired.gone_networks
+
+
+def _foreign_ports(rows: Rows, bridge: str) -> list[str]:
+    """Ports of a bridge that neither vnetd nor libvirt made. The other end of a user's own patch is one too."""
+    return sorted(name for name, seen in rows.ports.items() if seen.port.bridge == bridge and not seen.marked and not seen.libvirts)
+
+
+def _drops(desired: Desired, observed: Observed) -> tuple[list[RowStep], set[str]]:
+    rows = observed.rows
+    steps: list[RowStep] = []
+    dropped: set[str] = set()
+    orphaned: set[str] = set()
+    for name, bridge in sorted(rows.bridges.items()):
+        if bridge.owner and name not in desired.bridges and _prunable(desired, bridge.owner):
+            orphaned.add(name)
+            if not _foreign_ports(rows, name):
+                dropped.add(name)
+                steps.append(DropBridge(name))
+    loose_patches = {patch_names(name)[0] for name in orphaned}
+    for name, seen in sorted(rows.ports.items()):
+        bridge_row = rows.bridges.get(seen.port.bridge)
+        if name in desired.ports or seen.port.bridge in dropped or bridge_row is None or not bridge_row.owner:
+            continue
+        if seen.port.bridge in orphaned or name in loose_patches:
+            unneeded = seen.marked or seen.libvirts
+        else:
+            unneeded = _unneeded(desired, observed, name, seen)
+        if unneeded:
+            steps.append(DropPort(name, seen.port.bridge))
+    return steps, dropped
+
+
+def _unneeded(desired: Desired, observed: Observed, name: str, seen: SeenPort) -> bool:
+    if seen.port.role is Role.GUEST and (seen.marked or seen.libvirts):
+        # A port that no source names yet may be a guest's that libvirt has just plugged: it stays,
+        # and is silent, for as long as its tap is there.
+        return name in desired.gone_taps or name not in observed.host.links
+    return seen.marked and desired.complete
+
+
+def _bridge_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
+    for name, bridge in sorted(desired.bridges.items()):
+        seen = rows.bridges.get(name)
+        if seen is None:
+            yield PutBridge(bridge, new=True)
+        elif (seen.owner, seen.datapath, seen.fail_mode) != (bridge.owner, bridge.datapath, FAIL_MODE):
+            yield PutBridge(bridge, new=False)
+
+
+def _port_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
+    for name, port in sorted(desired.ports.items()):
+        seen = rows.ports.get(name)
+        if seen is None or seen.port.bridge != port.bridge:
+            yield PutPort(port, ())
+        elif changed := _differences(port, seen):
+            yield PutPort(port, changed)
+
+
+def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:
+    """What on the row is not as it should be, in words."""
+    row = seen.port
+    found = []
+    if not seen.marked or row.role is not port.role:
+        found.append("take over")
+    if row.type != port.type or row.options != port.options:
+        found.append(f"{port.type or 'system'} {dict(port.options)}")
+    if row.vlan != port.vlan:
+        found.append(str(port.vlan or "no VLAN"))
+    if not set(port.ids) <= set(row.ids):
+        found.append("external_ids")
+    if row.mtu != port.mtu:
+        found.append(f"MTU {port.mtu or 'unset'}")
+    if port.role is Role.GUEST and row.shape != port.shape:
+        found.append(f"to the guest {port.shape.max_rate // 1000} kbit/s" if port.shape else "no limit to the guest")
+    if port.role is Role.GUEST and row.policing != port.policing:
+        found.append("the switch's meter instead of tc policing")
+    return tuple(found)
+
+
+def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
+    flow_steps, meter_steps = [], []
+    for name, seen in sorted(observed.rows.bridges.items()):
+        if not seen.owner or name in dropped:
+            continue
+        table = observed.tables.get(name, Table())
+        numbers = observed.rows.numbers(name)
+        if name in desired.bridges:
+            wanted = by_lines(_flows(desired, name, numbers), numbers)
+        elif _prunable(desired, seen.owner):
+            wanted = {}
+        else:
+            continue
+        if step := _flow_step(name, wanted, table, numbers):
+            flow_steps.append(step)
+        wirings = desired.wirings.get(name)
+        meters = {numbers[wire.port]: wire.meter for wire in (wirings.guests if wirings else ()) if wire.meter and wire.port in numbers}
+        if meter_step := _meter_step(name, meters, table):
+            meter_steps.append(meter_step)
+    return tuple(flow_steps), tuple(meter_steps)
+
+
+def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
+    if bridge == desired.tunnel_bridge:
+        return tunnel_flows(desired.segments, numbers)
+    return network_flows(desired.wirings[bridge], numbers)
+
+
+def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table, numbers: Mapping[str, int]) -> ChangeFlows | None:
+    missing = sorted(line for line in wanted if line not in table.flows)
+    replaced = {flow_key(line) for line in missing}
+    alive = set(numbers.values())
+    remove = [
+        line
+        for line in sorted(table.flows)
+        if line not in wanted
+        and is_ours(line)
+        and (not is_learned(line) or not referenced_ports(line) <= alive)
+        and flow_key(line) not in replaced
+    ]
+    if not missing and not remove:
+        return None
+    return ChangeFlows(bridge, tuple(wanted[line] for line in missing), tuple(missing), tuple(remove))
+
+
+def flow_key(line: str) -> str:
+    """The part of a dumped flow that makes it this flow: table, priority and match, as ``ovs-ofctl`` takes them."""
+    return line.partition(" actions=")[0].partition(", ")[2]
+
+
+def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table) -> ChangeMeters | None:
+    put = tuple((number, meter) for number, meter in sorted(wanted.items()) if number not in table.meters)
+    change = tuple((number, meter) for number, meter in sorted(wanted.items()) if number in table.meters and table.meters[number] != meter)
+    drop = tuple(sorted(set(table.meters) - set(wanted)))
+    return ChangeMeters(bridge, put, change, drop) if put or change or drop else None
