@@ -1,0 +1,145 @@
+"""libvirt by libvirt-python: what networks are active and what guests run, and when that changes.
+
+Strategy: one thread runs libvirt's event loop, another holds a read-only connection
+and lists everything after each event, and once a minute. A listing carries the time
+at which it began, because a hook may have said something newer meanwhile. Neither
+thread is one that serves a hook: libvirt holds its locks while a hook runs, and a
+listing waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import libvirt
+
+from vnetd.errors import Unavailable
+
+LOG = logging.getLogger("vnetd.libvirt")
+URI = "qemu:///system"
+RELIST_SECONDS = 60
+SETTLE_SECONDS = 0.1
+"""Events come in bursts; one listing serves a burst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All active networks and running guests, as XML by UUID. ``began`` is ``time.monotonic()`` before the first call."""
+
+    began: float
+    networks: dict[str, bytes] = field(default_factory=dict)
+    domains: dict[str, bytes] = field(default_factory=dict)
+
+
+def _quiet(context: object, error: object) -> None:
+    """libvirt prints every error to stderr unless told not to; vnetd says what matters itself."""
+
+
+libvirt.registerErrorHandler(_quiet, None)
+
+
+def read_once(uri: str = URI) -> Listing:
+    """One listing over a connection of its own. Raises Unavailable when libvirt is away."""
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError as error:
+        raise Unavailable(f"libvirt does not answer on {uri}: {error}") from None
+    try:
+        return _list(connection)
+    except libvirt.libvirtError as error:
+        raise Unavailable(f"libvirt stopped answering on {uri}: {error}") from None
+    finally:
+        connection.close()
+
+
+def _list(connection: libvirt.virConnect) -> Listing:
+    listing = Listing(time.monotonic())
+    for network in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
+        _collect(listing.networks, network)
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        _collect(listing.domains, domain)
+    return listing
+
+
+def _collect(into: dict[str, bytes], thing: libvirt.virDomain | libvirt.virNetwork) -> None:
+    try:
+        into[thing.UUIDString()] = thing.XMLDesc(0).encode()
+    except libvirt.libvirtError as error:
+        gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
+        if error.get_error_code() not in gone:
+            raise
+
+
+class LibvirtFollower(threading.Thread):
+    """Keeps a connection to libvirt and hands each listing to ``deliver``; ``away`` is told, in words, while there is none."""
+
+    def __init__(self, deliver: Callable[[Listing], None], away: Callable[[str], None], uri: str = URI) -> None:
+        super().__init__(name="libvirt", daemon=True)
+        self._deliver, self._away, self._uri = deliver, away, uri
+        self._wake = threading.Event()
+        self._stop = False
+
+    def look_again(self) -> None:
+        """List everything soon, from any thread."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stop = True
+        self._wake.set()
+
+    def run(self) -> None:
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=self._events, name="libvirt-events", daemon=True).start()
+        while not self._stop:
+            try:
+                connection = libvirt.openReadOnly(self._uri)
+            except libvirt.libvirtError as error:
+                self._away(str(error))
+                self._wake.wait(1)
+                self._wake.clear()
+                continue
+            try:
+                self._follow(connection)
+            except libvirt.libvirtError as error:
+                self._away(str(error))
+            finally:
+                _close(connection)
+
+    def _events(self) -> None:
+        while not self._stop:
+            if libvirt.virEventRunDefaultImpl() < 0:
+                time.sleep(0.1)
+
+    def _follow(self, connection: libvirt.virConnect) -> None:
+        self._subscribe(connection)
+        while not self._stop and connection.isAlive():
+            self._wake.clear()
+            self._deliver(_list(connection))
+            if self._wake.wait(RELIST_SECONDS):
+                time.sleep(SETTLE_SECONDS)
+
+    def _subscribe(self, connection: libvirt.virConnect) -> None:
+        def changed(*ignored: object) -> None:
+            self._wake.set()
+
+        connection.registerCloseCallback(changed, None)
+        connection.setKeepAlive(5, 3)
+        for event in (
+            libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+            libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+        ):
+            connection.domainEventRegisterAny(None, event, changed, None)
+        connection.networkEventRegisterAny(None, libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE, changed, None)
+
+
+def _close(connection: libvirt.virConnect) -> None:
+    try:
+        connection.close()
+    except libvirt.libvirtError as error:
+        LOG.debug("closing a broken connection: %s", error)

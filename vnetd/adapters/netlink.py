@@ -1,0 +1,104 @@
+"""The kernel's links, addresses and routes: netlink, by pyroute2.
+
+Links are listed by ``if_nameindex`` and an ioctl each, since a dump decoded in
+Python takes a millisecond a link and a hypervisor has hundreds of taps.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vnetd.errors import WorldError
+from vnetd.model.state import Host, Link
+from vnetd.settings import Settings
+
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 1
+_RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
+
+
+class Netlink:
+    """This host's network as the kernel has it, with the settings that go with it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._route = IPRoute()
+
+    def close(self) -> None:
+        self._route.close()
+
+    def host(self) -> Host:
+        """Addresses, links and the NICs of default routes, now."""
+        return Host(
+            addresses=frozenset(self._addresses()),
+            links=_links(),
+            default_route=frozenset(self._default_route()),
+            datapath=self._settings.datapath_type,
+            tunnel_bridge=self._settings.tunnel_bridge,
+            local_address=self._settings.local_address,
+        )
+
+    def set_up(self, name: str) -> None:
+        """Set a link up. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
+        try:
+            index = socket.if_nametoindex(name)
+            self._route.link("set", index=index, state="up")
+        except OSError:
+            return
+        except NetlinkError as error:
+            if error.code == 19:
+                return
+            raise WorldError(f"link {name} cannot be set up: {error}") from None
+
+    def _addresses(self) -> list[IPv4Address | IPv6Address]:
+        found: list[IPv4Address | IPv6Address] = []
+        for message in self._route.get_addr():
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            if text:
+                found.append(ip_address(text))
+        return found
+
+    def _default_route(self) -> list[str]:
+        names = dict(socket.if_nameindex())
+        found: list[str] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for route in self._route.get_default_routes(family=family):
+                hops = [route.get_attr("RTA_OIF"), *(hop.get("oif") for hop in route.get_attr("RTA_MULTIPATH") or ())]
+                found.extend(names[index] for index in hops if index in names)
+        return found
+
+
+def _links() -> dict[str, Link]:
+    links = {}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("16sH22x", name.encode(), 0)
+            try:
+                flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
+            except OSError:
+                continue  # It went between the two calls.
+            links[name] = Link(up=bool(flags & _IFF_UP))
+    return links
+
+
+class AddressWatch(threading.Thread):
+    """Says when an address of this host comes or goes: an overlay may find itself then."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__(name="address-watch", daemon=True)
+        self._changed = changed
+
+    def run(self) -> None:
+        with IPRoute() as route:
+            route.bind(_RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+            while True:
+                route.get()
+                self._changed()

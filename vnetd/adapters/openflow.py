@@ -1,0 +1,146 @@
+"""OpenFlow by ``ovs-ofctl``: flows and meters of one bridge as the switch prints them, and bundles of changes.
+
+Strategy: the text of ``dump-flows`` is what flow values render to, so a table is a
+set of lines. A change is one bundle (OpenFlow 1.4), atomic: traffic meets the old
+flows or the new ones, and flows that stay are not touched.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from vnetd.errors import Unavailable, WorldError
+from vnetd.model.state import Meter, Table
+from vnetd.plan import ChangeFlows, ChangeMeters, flow_key
+
+RUNDIR = Path("/run/openvswitch")
+TIMEOUT = 10
+
+_METER = re.compile(r"meter=(\d+) (\w+) burst stats bands=\s+type=drop rate=(\d+) burst_size=(\d+)")
+_ANY_METER = re.compile(r"^meter=(\d+) ", re.MULTILINE)
+_COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
+_COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|actions=)")
+
+
+class OpenFlow:
+    """The local ovs-vswitchd, by its management sockets."""
+
+    def table(self, bridge: str) -> Table:
+        """All flows and meters of ``bridge``; an empty table where the switch has no such bridge yet."""
+        try:
+            flows = _ofctl("dump-flows", bridge, "--no-stats", "--no-names")
+        except WorldError as error:
+            if "is not a bridge or a socket" in str(error):
+                return Table()
+            raise
+        lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
+        return Table(lines, self._meters(bridge))
+
+    def _meters(self, bridge: str) -> dict[int, Meter]:
+        text = _ofctl("dump-meters", bridge)
+        # A meter of another form is nobody's that vnetd knows; as a rate of 0 it differs from every wanted one.
+        meters = {int(number): Meter(0, 0) for number in _ANY_METER.findall(text)}
+        for number, unit, rate, burst in _METER.findall(text):
+            if unit == "kbps":
+                meters[int(number)] = Meter(int(rate), int(burst))
+        return meters
+
+    def change_flows(self, step: ChangeFlows) -> None:
+        """Remove and add in one bundle. Raises WorldError when the switch refuses it; nothing has changed then."""
+        lines = [f"delete_strict {_cookie_of(line)}{flow_key(line)}" for line in step.remove]
+        lines += [f"add {line.replace(' actions=', ',actions=')}" for line in step.add_lines]
+        _ofctl("--bundle", "add-flows", step.bridge, "-", stdin="\n".join(lines) + "\n")
+
+    def put_meters(self, step: ChangeMeters) -> None:
+        for verb, meters in (("add-meter", step.put), ("mod-meter", step.change)):
+            for number, meter in meters:
+                band = f"meter={number},kbps,burst,stats,bands=type=drop,rate={meter.rate},burst_size={meter.burst}"
+                _ofctl(verb, step.bridge, band)
+
+    def drop_meters(self, step: ChangeMeters) -> None:
+        for number in step.drop:
+            _ofctl("del-meter", step.bridge, f"meter={number}")
+
+    def counters(self, bridge: str) -> list[tuple[int, int | None, int, int]]:
+        """(cookie, port number or None, packets, bytes) of each flow of ``bridge``."""
+        found = []
+        for line in _ofctl("dump-flows", bridge, "--no-names").splitlines():
+            if match := _COUNTERS.search(line):
+                cookie, packets, octets, port = match.groups()
+                found.append((int(cookie, 16), int(port) if port else None, int(packets), int(octets)))
+        return found
+
+
+def _cookie_of(line: str) -> str:
+    """The flow's cookie as a condition, so that a flow somebody has just put in its place is left alone."""
+    match = _COOKIE.match(line)
+    return f"cookie={match[1]}/-1," if match else ""
+
+
+def _ofctl(*arguments: str, stdin: str | None = None) -> str:
+    command = ["ovs-ofctl", "-O", "OpenFlow14", f"--timeout={TIMEOUT}", *arguments]
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, close_fds=False, check=False, timeout=TIMEOUT + 5)
+    except FileNotFoundError:
+        raise Unavailable("ovs-ofctl is not installed; apt-get install openvswitch-switch") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s") from None
+    if done.returncode != 0:
+        text = " ".join(done.stderr.split()) or f"ovs-ofctl ended with {done.returncode}"
+        if "Connection refused" in text or "failed to connect" in text:
+            raise Unavailable(f"ovs-vswitchd does not answer: {text}")
+        raise WorldError(f"the switch refused: {text}")
+    return done.stdout
+
+
+class Pulse(threading.Thread):
+    """Says when ovs-vswitchd goes or comes: its flows go with it, and OVSDB need not show that at all.
+
+    A connection to its control socket is held open; the kernel closes it when the process ends.
+    """
+
+    def __init__(self, changed: Callable[[], None], rundir: Path = RUNDIR) -> None:
+        super().__init__(name="switch-pulse", daemon=True)
+        self._changed = changed
+        self._rundir = rundir
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> None:
+        while not self._stop.is_set():
+            pulse = self._connect()
+            if pulse is None:
+                self._stop.wait(0.2)
+                continue
+            self._changed()
+            with pulse:
+                self._wait(pulse)
+            self._changed()
+
+    def _wait(self, pulse: socket.socket) -> None:
+        pulse.settimeout(1)
+        while not self._stop.is_set():
+            try:
+                if not pulse.recv(4096):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+
+    def _connect(self) -> socket.socket | None:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            pid = int((self._rundir / "ovs-vswitchd.pid").read_text())
+            client.connect(str(self._rundir / f"ovs-vswitchd.{pid}.ctl"))
+        except (OSError, ValueError):
+            client.close()
+            return None
+        return client

@@ -1,0 +1,303 @@
+"""OVSDB by ovsdbapp: rows to values, steps to one transaction.
+
+Strategy: an IDL that follows only the columns that vnetd reads (not the statistics,
+which change every few seconds on every port). Reads happen under the connection's
+lock. All steps of a plan go into one transaction, made anew from the rows should
+OVSDB ask for another try, and the call returns when ovs-vswitchd has acted on it;
+whether it made the port is read back from ``ofport`` and ``error``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ovsdbapp.backend.ovs_idl import command, connection, idlutils
+from ovsdbapp.schema.open_vswitch import impl_idl
+
+from vnetd.errors import Unavailable, WorldError
+from vnetd.model.network import Vlan, VlanMode
+from vnetd.model.state import OWNER, ROLE, Bridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
+from vnetd.plan import FAIL_MODE, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
+
+SOCKET = "/run/openvswitch/db.sock"
+TIMEOUT = 10
+"""Seconds until a transaction that ovs-vswitchd does not act on is given up."""
+
+_COLUMNS = {
+    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "external_ids"],
+    "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids", "qos"],
+    "Interface": [
+        "name", "type", "options", "external_ids", "mtu_request", "ofport", "error",
+        "ingress_policing_rate", "ingress_policing_burst",
+    ],
+    "QoS": ["type", "queues", "other_config", "external_ids"],
+    "Queue": ["other_config", "external_ids"],
+}  # fmt: skip
+
+logging.getLogger("ovsdbapp").setLevel(logging.CRITICAL)
+# ovsdbapp logs what it also raises; what matters is said once, by whoever called.
+
+
+class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
+    """An IDL that says when something other than a configuration counter has changed."""
+
+    changed: Callable[[], None] | None = None
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        if self.changed is not None and row._table.name != "Open_vSwitch":
+            self.changed()
+
+
+class Ovsdb:
+    """A connection to the local ovsdb-server. ``changed`` is called, from another thread, after any change."""
+
+    def __init__(self, socket: str = SOCKET, changed: Callable[[], None] | None = None, timeout: float = TIMEOUT) -> None:
+        remote = f"unix:{socket}"
+        try:
+            helper = idlutils.get_schema_helper(remote, "Open_vSwitch")
+            for table, columns in _COLUMNS.items():
+                helper.register_columns(table, columns)
+            idl = _Idl(remote, helper)
+            self._connection = connection.Connection(idl, timeout)
+            self._api = impl_idl.OvsdbIdl(self._connection)
+        except Exception as error:  # noqa: BLE001 - ovsdbapp raises plain Exception for a server that is away.
+            raise Unavailable(f"ovsdb-server does not answer on {socket} ({error}); is openvswitch-switch running?") from None
+        idl.changed = changed
+
+    def close(self) -> None:
+        """End the connection and its thread."""
+        self._connection.stop(timeout=2)
+
+    def rows(self) -> Rows:
+        """All bridges and ports as they are now. Raises Unavailable while the connection is down."""
+        if not self._connected():
+            raise Unavailable("ovsdb-server is away; is openvswitch-switch running?")
+        look = _Look(self._api)
+        look.execute(check_error=True)
+        rows: Rows = look.result
+        return rows
+
+    def apply(self, steps: Sequence[RowStep]) -> None:
+        """All steps in one transaction. Raises WorldError when OVSDB refuses it or does not answer."""
+        try:
+            with self._api.transaction(check_error=True, log_errors=False) as txn:
+                txn.add(_Apply(self._api, tuple(steps)))
+        except RuntimeError as error:
+            raise WorldError(f"OVSDB refused the change: {error}") from None
+        except Exception as error:  # noqa: BLE001 - and for one that goes away.
+            raise Unavailable(f"OVSDB did not take the change within {self._connection.timeout:g} s: {error}") from None
+
+    def _connected(self) -> bool:
+        return bool(self._api.idl._session.is_connected() and self._api.tables["Open_vSwitch"].rows)
+
+
+class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
+    """A snapshot of all rows as values."""
+
+    def run_idl(self, txn: Any) -> None:
+        bridges, ports = {}, {}
+        used_shapes = set()
+        for row in self.api.tables["Bridge"].rows.values():
+            bridges[row.name] = SeenBridge(
+                row.name, row.external_ids.get(OWNER, ""), row.datapath_type or "system", _first(row.fail_mode) or "standalone"
+            )
+            for port in row.ports:
+                if port.qos:
+                    used_shapes.add(port.qos[0].uuid)
+                if port.name != row.name and len(port.interfaces) >= 1:
+                    ports[port.name] = _seen_port(port, row.name)
+        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, used_shapes)))
+
+
+def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
+    """QoS rows of vnetd's, then Queue rows of vnetd's, that nothing uses."""
+    used_queues: set[Any] = set()
+    for row in api.tables["QoS"].rows.values():
+        if row.uuid in used or ROLE not in row.external_ids:
+            used_queues.update(queue.uuid for queue in row.queues.values())
+        else:
+            yield row
+    for row in api.tables["Queue"].rows.values():
+        if row.uuid not in used_queues and ROLE in row.external_ids:
+            yield row
+
+
+def _seen_port(row: Any, bridge: str) -> SeenPort:
+    interface = row.interfaces[0]
+    mark = row.external_ids.get(ROLE)
+    role = Role(mark) if mark in set(Role) else Role.GUEST
+    port = Port(
+        name=row.name,
+        bridge=bridge,
+        role=role,
+        type="" if interface.type == "system" else interface.type,
+        options=tuple(sorted(interface.options.items())),
+        vlan=_vlan(row),
+        ids=tuple(sorted(interface.external_ids.items())),
+        mtu=_first(interface.mtu_request),
+        shape=_shape(row.qos),
+        policing=interface.ingress_policing_rate,
+    )
+    return SeenPort(port, mark in set(Role), _first(interface.ofport), _first(interface.error) or "")
+
+
+def _first(column: Sequence[Any]) -> Any:
+    return column[0] if column else None
+
+
+def _vlan(row: Any) -> Vlan | None:
+    tag, mode = _first(row.tag), _first(row.vlan_mode)
+    if mode is None and tag is None and not row.trunks:
+        return None
+    # A mode that vnetd never writes, or none, differs from every desired value and is therefore written over.
+    known = VlanMode(mode) if mode in set(VlanMode) else VlanMode.TRUNK
+    return Vlan(known, tag, tuple(sorted(row.trunks)) if mode else (-1,))
+
+
+def _shape(qos: Sequence[Any]) -> Shape | None:
+    if not qos:
+        return None
+    row = qos[0]
+    queue = row.queues.get(0)
+    if row.type != "linux-htb" or queue is None or dict(queue.other_config) != dict(row.other_config):
+        return Shape(-1, -1)
+    numbers = {key: int(value) for key, value in row.other_config.items() if value.isdecimal()}
+    return Shape(numbers.get("min-rate", -1), numbers.get("max-rate", -1), numbers.get("burst"))
+
+
+class _Apply(command.BaseCommand):  # type: ignore[misc]
+    """All row steps of a plan. OVSDB may ask for another try, so each run begins from the rows."""
+
+    def __init__(self, api: Any, steps: tuple[RowStep, ...]) -> None:
+        super().__init__(api)
+        self.steps = steps
+
+    def run_idl(self, txn: Any) -> None:
+        self.txn = txn
+        tables = self.api.tables
+        self.bridges = {row.name: row for row in tables["Bridge"].rows.values()}
+        self.ports = {port.name: (port, bridge) for bridge in self.bridges.values() for port in bridge.ports}
+        for step in self.steps:
+            match step:
+                case PutBridge(bridge):
+                    self._put_bridge(bridge)
+                case DropBridge(name):
+                    self._drop_bridge(name)
+                case PutPort(port):
+                    self._put_port(port)
+                case DropPort(name):
+                    self._drop_port(name)
+                case SweepShapes():
+                    for row in list(_strays(self.api, self._used_shapes())):
+                        row.delete()
+
+    def _put_bridge(self, bridge: Bridge) -> None:
+        row = self.bridges.get(bridge.name)
+        if row is None:
+            row = self.txn.insert(self.api.tables["Bridge"])
+            row.name = bridge.name
+            self.api._ovs.addvalue("bridges", row)
+            self.bridges[bridge.name] = row
+            interface = self._insert_port(bridge.name, row)[1]
+            interface.type = "internal"
+        row.datapath_type = "" if bridge.datapath == "system" else bridge.datapath
+        row.fail_mode = FAIL_MODE
+        row.setkey("external_ids", OWNER, bridge.owner)
+
+    def _drop_bridge(self, name: str) -> None:
+        row = self.bridges.pop(name, None)
+        if row is None:
+            return
+        for port, bridge in list(self.ports.values()):
+            if bridge is row:
+                self._drop_port(port.name)
+        self.api._ovs.delvalue("bridges", row)
+        row.delete()
+
+    def _insert_port(self, name: str, bridge: Any) -> tuple[Any, Any]:
+        port = self.txn.insert(self.api.tables["Port"])
+        port.name = name
+        interface = self.txn.insert(self.api.tables["Interface"])
+        interface.name = name
+        port.interfaces = [interface]
+        bridge.addvalue("ports", port)
+        self.ports[name] = (port, bridge)
+        return port, interface
+
+    def _put_port(self, port: Port) -> None:
+        bridge = self.bridges[port.bridge]
+        row, where = self.ports.get(port.name, (None, None))
+        if row is not None and where is not bridge:
+            self._drop_port(port.name)
+            row = None
+        if row is None:
+            row, interface = self._insert_port(port.name, bridge)
+        else:
+            interface = row.interfaces[0]
+        vlan = port.vlan
+        row.setkey("external_ids", ROLE, str(port.role))
+        row.vlan_mode = [str(vlan.mode)] if vlan else []
+        row.tag = [vlan.tag] if vlan and vlan.tag is not None else []
+        row.trunks = list(vlan.trunks) if vlan else []
+        interface.type = port.type
+        interface.options = dict(port.options)
+        for key, value in port.ids:
+            interface.setkey("external_ids", key, value)
+        interface.mtu_request = [port.mtu] if port.mtu else []
+        if port.role is Role.GUEST:
+            interface.ingress_policing_rate = 0
+            interface.ingress_policing_burst = 0
+            self._put_shape(row, port)
+
+    def _put_shape(self, row: Any, port: Port) -> None:
+        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them."""
+        qos = _first(row.qos) if hasattr(row, "qos") else None
+        shape = port.shape
+        if shape is None:
+            row.qos = []
+            if qos is not None and ROLE in qos.external_ids:
+                self._delete_shape(qos)
+            return
+        config = _config(shape)
+        if qos is not None and qos.type == "linux-htb" and 0 in qos.queues:
+            qos.other_config = config
+            qos.queues[0].other_config = config
+            return
+        marks = {ROLE: str(port.role), "ifname": port.name, **{key: value for key, value in port.ids if key == "vm-id"}}
+        queue = self.txn.insert(self.api.tables["Queue"])
+        queue.other_config, queue.external_ids = config, marks
+        fresh = self.txn.insert(self.api.tables["QoS"])
+        fresh.type, fresh.other_config, fresh.external_ids = "linux-htb", config, marks
+        fresh.queues = {0: queue}
+        row.qos = [fresh]
+
+    def _drop_port(self, name: str) -> None:
+        row, bridge = self.ports.pop(name, (None, None))
+        if row is None:
+            return
+        qos = _first(row.qos)
+        for interface in row.interfaces:
+            interface.delete()
+        bridge.delvalue("ports", row)
+        row.delete()
+        if qos is not None and (ROLE in qos.external_ids or qos.external_ids.get("ifname") == name):
+            # libvirt marks its rows with the tap's name, and leaves them behind when a port goes without its help.
+            self._delete_shape(qos)
+
+    def _delete_shape(self, qos: Any) -> None:
+        for queue in qos.queues.values():
+            queue.delete()
+        qos.delete()
+
+    def _used_shapes(self) -> set[Any]:
+        return {port.qos[0].uuid for port, _ in self.ports.values() if port.qos}
+
+
+def _config(shape: Shape) -> Mapping[str, str]:
+    config = {"min-rate": str(shape.min_rate), "max-rate": str(shape.max_rate)}
+    if shape.burst:
+        config["burst"] = str(shape.burst)
+    return config
