@@ -1,0 +1,281 @@
+"""The daemon: one worker that makes passes, and around it the threads that say when.
+
+Strategy: everything that happens (an OVSDB change, a libvirt listing, an address, a
+restarted switch, SIGHUP, a quiet half minute) only sets a flag or puts a request
+into a queue. The worker takes all that is waiting and makes one pass for it. It
+alone changes the store and the world, so nothing needs a lock but the queue.
+Whatever is away is waited for: a pass that fails is tried again, ever more slowly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+import click
+
+from vnetd import __version__
+from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
+from vnetd.adapters.netlink import AddressWatch, Netlink
+from vnetd.adapters.openflow import OpenFlow, Pulse
+from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.control import ControlServer
+from vnetd.errors import InputError, Unavailable, VnetdError
+from vnetd.reconcile import Rim
+from vnetd.requests import Answer, Request
+from vnetd.service import Service
+from vnetd.settings import Settings, read_settings
+from vnetd.status import report
+from vnetd.store import Store
+
+LOG = logging.getLogger("vnetd")
+AUDIT_SECONDS = 30
+"""A pass without cause, which finds flows changed by hand."""
+RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
+QUIET_SECONDS = 0.02
+"""Changes come in bursts; hooks do not wait for this."""
+ANSWER_SECONDS = 20
+
+
+@dataclass
+class Ticket:
+    """A request on its way through the worker."""
+
+    request: Request
+    listing: Listing | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    answer: Answer = field(default_factory=lambda: Answer(1, "vnetd is busy; try again"))
+
+
+class World:
+    """The adapters, opened when first needed and anew after a failure or a change of settings."""
+
+    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+        self.settings = settings
+        self._wake = wake
+        self._rim: Rim | None = None
+
+    def __call__(self) -> Rim:
+        if self._rim is None:
+            self._rim = Rim(Ovsdb(changed=self._wake), OpenFlow(), Netlink(self.settings))
+        return self._rim
+
+    def renew(self, settings: Settings) -> None:
+        """Take other settings; the connections stay."""
+        self.settings = settings
+        if self._rim is not None:
+            old = self._rim.kernel
+            self._rim = Rim(self._rim.database, self._rim.switch, Netlink(settings))
+            if isinstance(old, Netlink):
+                old.close()
+
+
+class Daemon:
+    """The worker and what wakes it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._condition = threading.Condition()
+        self._dirty = True
+        self._stopping = False
+        self._reload = False
+        self._queue: list[Ticket] = []
+        self._listing: Listing | None = None
+        self._libvirt_away: str | None = "not connected yet"
+        self._failures = 0
+        self._trouble = ""
+        self._world = World(settings, self.wake)
+        self._service = Service(Store(), self._world)
+        self._control = ControlServer(self.answer, settings.control_group)
+        self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
+        self._watchers = [Pulse(self.wake), AddressWatch(self.wake)]
+
+    def wake(self) -> None:
+        """Something changed: look again. From any thread."""
+        with self._condition:
+            self._dirty = True
+            self._condition.notify()
+
+    def answer(self, request: Request) -> Answer:
+        """Serve one client, in its own thread. ``apply`` lists libvirt first, which a hook's request must never do."""
+        if request.verb == "version":
+            return Answer(0, __version__)
+        ticket = Ticket(request)
+        if request.verb == "apply":
+            try:
+                ticket.listing = read_once()
+            except Unavailable as error:
+                LOG.info("apply without libvirt: %s", error)
+        with self._condition:
+            self._queue.append(ticket)
+            self._condition.notify()
+        ticket.done.wait(ANSWER_SECONDS)
+        return ticket.answer
+
+    def run(self) -> None:
+        """Until SIGTERM. The data plane stays as it is then."""
+        self._service.store.load()
+        self._control.start()
+        first = True
+        while not self._stopping:
+            self._turn(*self._wait())
+            if first:
+                # libvirt may be started only after this, so that it finds vnetd; it is not waited for.
+                for thread in (self._libvirt, *self._watchers):
+                    thread.start()
+                notify_systemd("READY=1")
+                LOG.info("vnetd %s is ready", __version__)
+                first = False
+        notify_systemd("STOPPING=1")
+        self._control.stop()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT."""
+        threading.Thread(target=self._set_stopping, daemon=True).start()
+
+    def look_again(self, number: int, frame: FrameType | None) -> None:
+        """SIGHUP: settings, libvirt and the world."""
+        threading.Thread(target=self._set_reload, daemon=True).start()
+
+    def _set_stopping(self) -> None:
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+
+    def _set_reload(self) -> None:
+        self._libvirt.look_again()
+        with self._condition:
+            self._reload = self._dirty = True
+            self._condition.notify()
+
+    def _take_listing(self, listing: Listing) -> None:
+        with self._condition:
+            self._listing, self._libvirt_away = listing, None
+            self._condition.notify()
+
+    def _libvirt_lost(self, why: str) -> None:
+        if self._libvirt_away is None:
+            LOG.warning("libvirt is away (%s); waiting for it", why)
+        self._libvirt_away = why
+
+    def _wait(self) -> tuple[list[Ticket], Listing | None]:
+        """Until there is something to do, or it is time for an audit or another try."""
+        with self._condition:
+            retry = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
+            end = time.monotonic() + retry
+            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures)):
+                left = end - time.monotonic()
+                if left <= 0 or not self._condition.wait(left):
+                    break
+            if self._dirty and not self._queue:
+                self._condition.wait(QUIET_SECONDS)
+            tickets, self._queue = self._queue, []
+            listing, self._listing = self._listing, None
+            self._dirty = False
+        return tickets, listing
+
+    def _turn(self, tickets: list[Ticket], listing: Listing | None) -> None:
+        if self._stopping:
+            return
+        if self._reload:
+            self._reload = False
+            self._read_settings_again()
+        for one in (listing, *(ticket.listing for ticket in tickets)):
+            if one is not None:
+                self._service.store.sync(one.began, one.networks, one.domains)
+                self._service.complete = True
+        statuses = [ticket for ticket in tickets if ticket.request.verb == "status"]
+        asked = [ticket for ticket in tickets if ticket.request.verb != "status"]
+        self._guarded(asked)
+        for ticket in statuses:
+            ticket.answer = self._status()
+            ticket.done.set()
+
+    def _guarded(self, asked: list[Ticket]) -> None:
+        """One pass, whatever it meets: this thread must not end."""
+        try:
+            if asked:
+                for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked]), strict=True):
+                    ticket.answer = answer
+            else:
+                self._service.run()
+        except VnetdError as error:
+            self._failed(str(error))
+        except Exception:
+            LOG.exception("a fault of vnetd's own")
+            self._failed("a fault of vnetd's own; see its log")
+        else:
+            if self._service.trouble:
+                self._failed(self._service.trouble)
+            else:
+                self._recovered()
+        for ticket in asked:
+            ticket.done.set()
+
+    def _recovered(self) -> None:
+        if self._failures:
+            LOG.info("in order again after %d failed passes", self._failures)
+        self._failures, self._trouble = 0, ""
+
+    def _failed(self, text: str) -> None:
+        if text != self._trouble:
+            LOG.warning("%s", text)
+        self._failures, self._trouble = self._failures + 1, text
+
+    def _status(self) -> Answer:
+        try:
+            desired, observed, plan = self._service.look()
+            found = report(desired, observed, plan, self._service.drops(observed))
+        except VnetdError as error:
+            return Answer(1, str(error))
+        libvirt = self._libvirt_away or "connected"
+        found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
+        return Answer(0, json.dumps(found))
+
+    def _read_settings_again(self) -> None:
+        try:
+            self._world.renew(read_settings())
+            LOG.info("settings read again")
+        except InputError as error:
+            LOG.error("%s; the settings stay as they were", error)
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing where there is none."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        try:
+            client.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+        except OSError as error:
+            LOG.warning("systemd was not told %s: %s", state, error)
+
+
+@click.command()
+@click.option("--debug", is_flag=True, help="Log more, to standard error.")
+@click.version_option(__version__, prog_name="vnetd")
+def main(debug: bool) -> None:
+    """Keep this host's virtual networks as libvirt's XML says.
+
+    Runs in the foreground and logs to standard error. SIGHUP: look again. SIGTERM:
+    stop and leave bridges, ports, flows and tunnels as they are.
+    """
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        daemon = Daemon(read_settings())
+        signal.signal(signal.SIGTERM, daemon.stop)
+        signal.signal(signal.SIGINT, daemon.stop)
+        signal.signal(signal.SIGHUP, daemon.look_again)
+        daemon.run()
+    except VnetdError as error:
+        sys.stderr.write(f"vnetd: {error}\n")
+        sys.exit(error.status)

@@ -1,0 +1,152 @@
+"""Requests in, one pass for all of them, answers out: the same in the daemon and in a hook without one.
+
+Strategy: every request waiting is taken into the store, then one pass makes the
+world so, then each is checked against the outcome. A refused one is taken back
+and a second pass removes what it left. Passes of different processes take turns by
+a lock on a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
+from vnetd.model.network import Problem
+from vnetd.model.state import Desired, Observed
+from vnetd.plan import Plan
+from vnetd.reconcile import Outcome, Rim, look, reconcile
+from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
+from vnetd.status import drop_counts
+from vnetd.store import Store
+
+LOG = logging.getLogger("vnetd")
+LOCK = Path("/run/vnetd/lock")
+LOCK_SECONDS = 20
+
+
+@dataclass
+class Service:
+    """The store, the way to the world, and what the last pass found."""
+
+    store: Store
+    rim: Callable[[], Rim]
+    taps: Path = TAPS
+    lock: Path = LOCK
+    complete: bool = False
+    """Whether libvirt has been listed since this process began."""
+    last: Outcome | None = None
+    trouble: str = ""
+    """Why the last pass could not be made."""
+    said: frozenset[Problem] = frozenset()
+
+    def serve(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer all requests by one pass (and a second one, when some must be taken back)."""
+        intakes: list[Intake | Answer] = [self._accept(request) for request in requests]
+        accepted = [intake for intake in intakes if isinstance(intake, Intake) and intake.news]
+        failure: VnetdError | None = None
+        if accepted:
+            try:
+                self.run(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
+            except VnetdError as error:
+                failure = error
+        answers = [
+            intake if isinstance(intake, Answer) else self._answer(request, intake, failure)
+            for request, intake in zip(requests, intakes, strict=True)
+        ]
+        self._take_back(intakes, answers)
+        return answers
+
+    def run(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
+        """One pass. Raises WorldError when the world cannot be reached or refuses."""
+        try:
+            with locked(self.lock):
+                outcome = reconcile(self.store.inventory(self.complete, gone_networks, gone_taps), self.rim())
+        except VnetdError as error:
+            self.trouble = str(error)
+            raise
+        self.last, self.trouble = outcome, ""
+        for line in outcome.done:
+            LOG.info("%s", line)
+        self._say(frozenset(outcome.problems))
+        return outcome
+
+    def look(self) -> tuple[Desired, Observed, Plan]:
+        """What a pass would do, without doing it."""
+        return look(self.store.inventory(self.complete), self.rim())
+
+    def drops(self, observed: Observed) -> list[tuple[str, str, int, int]]:
+        """(port, reason, packets, bytes) of what vnetd's bridges dropped."""
+        switch = self.rim().switch
+        return drop_counts(observed, {name: switch.counters(name) for name, seen in observed.rows.bridges.items() if seen.owner})
+
+    def _accept(self, request: Request) -> Intake | Answer:
+        try:
+            return accept(self.store, request, self.taps)
+        except (InputError, WorldError) as error:
+            LOG.warning("%s %s: %s", request.verb, " ".join(map(ascii, request.arguments[:2])), error)
+            return Answer(error.status, str(error)) if may_refuse(request) else Answer()
+
+    def _answer(self, request: Request, intake: Intake, failure: VnetdError | None) -> Answer:
+        try:
+            if failure is not None:
+                raise failure
+            if intake.check is not None and self.last is not None:
+                intake.check(self.last)
+        except VnetdError as error:
+            LOG.warning("%s %s: %s", request.verb, " ".join(map(ascii, request.arguments[:2])), error)
+            return Answer(error.status, str(error)) if may_refuse(request) else Answer()
+        return Answer()
+
+    def _take_back(self, intakes: Sequence[Intake | Answer], answers: Sequence[Answer]) -> None:
+        undone = [
+            intake.undo()
+            for intake, answer in zip(intakes, answers, strict=True)
+            if isinstance(intake, Intake) and intake.undo is not None and answer.status
+        ]
+        if undone:
+            try:
+                self.run(_gone(undone, "gone_networks"), _gone(undone, "gone_taps"))
+            except VnetdError as error:
+                LOG.warning("what was refused could not be cleared away yet: %s", error)
+
+    def _say(self, problems: frozenset[Problem]) -> None:
+        """Log what is newly wrong and what no longer is, once each."""
+        for problem in sorted(problems - self.said):
+            LOG.warning("%s", problem)
+        for problem in sorted(self.said - problems):
+            LOG.info("no longer: %s", problem)
+        self.said = problems
+
+
+def _gone(intakes: Sequence[Intake], field_name: str) -> frozenset[str]:
+    return frozenset().union(*(getattr(intake, field_name) for intake in intakes))
+
+
+@contextmanager
+def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock that keeps two passes apart. Raises Unavailable when another holds it for too long."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WorldError(f"the lock {path} cannot be had: {error.strerror}; run this as root") from None
+    try:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Unavailable(f"another vnetd has been at work for {seconds:g} s; see ps -ef | grep vnet") from None
+                time.sleep(0.005)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,192 @@
+"""What ``vnetctl status`` tells, as one plain structure, and as a table to read.
+
+Everything is taken from one look at the world, so a port that has just been broken
+by hand shows as broken even before it is repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vnetd.model.network import Problem
+from vnetd.model.state import TUNNELS, Desired, Observed
+from vnetd.pipeline.catalogue import REASONS, Cookie
+from vnetd.plan import Plan, foreign_flows, kept_bridges
+from vnetd.reconcile import port_errors
+
+
+def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[tuple[str, str, int, int]] = ()) -> dict[str, Any]:
+    """Networks, ports and tunnels, each with its state and, in words, what is wrong with it."""
+    problems = sorted({*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed)})
+    errors = _Errors(problems)
+    by_port: dict[str, dict[str, int]] = {}
+    for port, reason, packets, _ in drops:
+        by_port.setdefault(port, {})[reason] = packets
+    return {
+        "networks": _networks(desired, observed, errors),
+        "ports": [*_ports(desired, observed, errors, by_port), *_unclaimed(desired, observed)],
+        "tunnels": _tunnels(desired, observed, errors),
+        "problems": [{"kind": one.kind, "name": one.name, "text": one.text, "soft": one.soft} for one in problems],
+        "to_do": plan.lines(),
+    }
+
+
+class _Errors:
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self._problems = problems
+
+    def of(self, kind: str, *names: str) -> tuple[str, str]:
+        """(state, words) of an object: "error" for what stops it, "notice" for what does not."""
+        mine = [one for one in self._problems if one.kind == kind and one.name in names]
+        state = "error" if any(not one.soft for one in mine) else "notice" if mine else ""
+        return state, "; ".join(one.text for one in mine)
+
+
+def _networks(desired: Desired, observed: Observed, errors: _Errors) -> list[dict[str, Any]]:
+    found = []
+    for name, network in sorted(desired.networks.items()):
+        state, words = errors.of("network", network.name, network.uuid)
+        there = network.bridge in observed.rows.bridges and network.bridge in desired.bridges
+        overlay = network.overlay
+        found.append(
+            {
+                "name": name,
+                "uuid": network.uuid,
+                "bridge": network.bridge,
+                "state": state or ("up" if there else "missing"),
+                "overlay": {
+                    "type": str(overlay.type),
+                    "segment": overlay.segment,
+                    "local": str(desired.locals[name]) if name in desired.locals else None,
+                    "peers": len(overlay.peers) - (name in desired.locals),
+                }
+                if overlay
+                else None,
+                "uplink": network.uplink.dev if network.uplink else None,
+                "ports": sum(1 for facts in desired.guests.values() if facts.network == name),
+                "error": words or None,
+            }
+        )
+    return found
+
+
+def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for tap, facts in sorted(desired.guests.items()):
+        state, words = errors.of("port", tap)
+        port, seen = desired.ports.get(tap), observed.rows.ports.get(tap)
+        found.append(
+            {
+                "tap": tap,
+                "guest": facts.guest,
+                "network": facts.network,
+                "portgroup": facts.portgroup,
+                "mac": facts.mac,
+                "vlan": str(port.vlan) if port and port.vlan else None,
+                "guard": facts.guard,
+                "state": state or ("up" if seen is not None and seen.live else "missing"),
+                "dropped": drops.get(tap, {}),
+                "error": words or None,
+            }
+        )
+    return found
+
+
+def _unclaimed(desired: Desired, observed: Observed) -> list[dict[str, Any]]:
+    """Ports on vnetd's bridges that belong to nobody it knows: they are silent, and someone will ask why."""
+    found: list[dict[str, Any]] = []
+    for name, seen in sorted(observed.rows.ports.items()):
+        bridge = observed.rows.bridges.get(seen.port.bridge)
+        if name in desired.ports or name in desired.guests or bridge is None or not bridge.owner or bridge.owner == TUNNELS:
+            continue
+        found.append(
+            {
+                "tap": name, "guest": None, "network": None, "portgroup": None, "mac": None, "vlan": None, "guard": None,
+                "state": "closed", "dropped": {},
+                "error": f"no guest or file that vnetd knows claims it, so nothing passes; it is in bridge {seen.port.bridge}",
+            }
+        )  # fmt: skip
+    return found
+
+
+def _tunnels(desired: Desired, observed: Observed, errors: _Errors) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for name, facts in sorted(desired.tunnels.items()):
+        state, words = errors.of("tunnel", name)
+        seen = observed.rows.ports.get(name)
+        found.append(
+            {
+                "name": name,
+                "type": str(facts.type),
+                "local": str(facts.local),
+                "remote": str(facts.remote),
+                "peers": list(facts.peers),
+                "networks": list(facts.networks),
+                "state": state or ("up" if seen is not None and seen.live else "missing"),
+                "error": words or None,
+            }
+        )
+    return found
+
+
+def drop_counts(observed: Observed, counters: dict[str, list[tuple[int, int | None, int, int]]]) -> list[tuple[str, str, int, int]]:
+    """(port, reason, packets, bytes) of every flow that dropped something, with names for numbers."""
+    found = []
+    for bridge, flows in counters.items():
+        names = {number: name for name, number in observed.rows.numbers(bridge).items()}
+        for cookie, port, packets, octets in flows:
+            if packets and cookie in set(REASONS):
+                found.append((names.get(port, bridge) if port else bridge, REASONS[Cookie(cookie)], packets, octets))
+    return sorted(found)
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The report as aligned columns, one block for each kind of object."""
+    blocks = []
+    daemon = found.get("daemon")
+    if daemon:
+        trouble = f", in trouble: {daemon['trouble']}" if daemon["trouble"] else ""
+        blocks.append(f"vnetd {daemon['version']} runs with pid {daemon['pid']}, libvirt: {daemon['libvirt']}{trouble}")
+    else:
+        blocks.append("vnetd does not run; this is what one look at the host shows")
+    networks = [
+        (one["name"], one["bridge"], _overlay_words(one), one["uplink"] or "-", str(one["ports"]), one["state"], one["error"] or "")
+        for one in found["networks"]
+    ]
+    blocks.append(_columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "STATE", ""), networks))
+    ports = [
+        (one["tap"], one["guest"] or "-", one["network"] or "-", one["portgroup"] or "-", one["mac"] or "-", one["vlan"] or "-",
+         one["guard"] or "-", _drop_words(one["dropped"]), one["state"], one["error"] or "")
+        for one in found["ports"]
+    ]  # fmt: skip
+    blocks.append(_columns(("PORT", "GUEST", "NETWORK", "PORTGROUP", "MAC", "VLAN", "GUARD", "DROPPED", "STATE", ""), ports))
+    tunnels = [
+        (one["name"], one["type"], one["local"], one["remote"], ",".join(one["peers"]), ",".join(one["networks"]), one["state"],
+         one["error"] or "")
+        for one in found["tunnels"]
+    ]  # fmt: skip
+    blocks.append(_columns(("TUNNEL", "TYPE", "LOCAL", "REMOTE", "PEER", "NETWORKS", "STATE", ""), tunnels))
+    tabled = ("network", "port", "tunnel")
+    others = [f"{one['kind']} {one['name']}: {one['text']}" for one in found["problems"] if one["kind"] not in tabled]
+    if others:
+        blocks.append("\n".join(others))
+    if found["to_do"]:
+        blocks.append("\n".join([f"not as it should be; vnetctl apply would change {len(found['to_do'])}:", *found["to_do"][:10]]))
+    return "\n\n".join(blocks)
+
+
+def _overlay_words(one: dict[str, Any]) -> str:
+    overlay = one["overlay"]
+    return f"{overlay['type']} {overlay['segment']}, {overlay['peers']} peers" if overlay else "-"
+
+
+def _drop_words(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "0"
+
+
+def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return f"no {head[0].lower()}s"
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))

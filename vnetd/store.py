@@ -1,0 +1,210 @@
+"""What the sources last said, kept as text in ``/run/vnetd/spool`` so that any process can go on from it.
+
+Strategy: one file an entry, named by UUID (taps by their checked name), never by a
+foreign name. A hook writes what it was told; the daemon adds what libvirt lists.
+Each entry knows when it was said, so a listing that began before a hook spoke
+does not overrule the hook. What is gone leaves an empty file for a while, for the
+same reason. ``/run`` is emptied at boot, and so is this: the next boot's guests meet
+nothing of the last one's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from vnetd.errors import InputError, WorldError
+from vnetd.model import names
+from vnetd.model.network import Inventory, Network, Nic, Problem
+from vnetd.xmlread import DomainReading, is_vnetd_network, read_domain, read_interface, read_network, read_network_port
+
+SPOOL = Path("/run/vnetd/spool")
+FORGET_SECONDS = 60
+"""How long a gone entry is remembered: longer than any listing takes."""
+
+
+class Kind(StrEnum):
+    """What an entry is about; also the name of its folder."""
+
+    NETWORK = "networks"
+    DOMAIN = "domains"
+    PORT = "ports"
+    TAP = "taps"
+
+
+@dataclass
+class Entry:
+    """One thing as it was last said, and when. Empty ``data`` means that it is gone."""
+
+    kind: Kind
+    key: str
+    data: bytes
+    said: float
+
+    @cached_property
+    def value(self) -> Network | DomainReading | Nic | InputError:
+        """The parsed value, or why there is none."""
+        try:
+            match self.kind:
+                case Kind.NETWORK:
+                    return read_network(self.data)
+                case Kind.DOMAIN:
+                    return read_domain(self.data)
+                case Kind.PORT:
+                    return read_network_port(self.data).nic
+                case Kind.TAP:
+                    return read_interface(self.data, names.ifname(self.key, "tap"))
+        except InputError as error:
+            return error
+
+
+@dataclass
+class Store:
+    """All entries, in memory and on disk."""
+
+    root: Path = SPOOL
+    entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Read the spool, forgetting what is long gone. Raises WorldError when it cannot be read."""
+        try:
+            for kind in Kind:
+                folder = self.root / kind
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                for path in folder.glob("*.xml"):
+                    self.entries[kind, path.stem] = Entry(kind, path.stem, path.read_bytes(), path.stat().st_mtime)
+        except OSError as error:
+            raise WorldError(f"the spool {self.root} cannot be read: {error}") from None
+        self._forget()
+
+    def put(self, kind: Kind, key: str, data: bytes, said: float | None = None) -> bool:
+        """Remember ``data``; whether that is news."""
+        old = self.entries.get((kind, key))
+        when = time.time() if said is None else said
+        if old is not None and old.data == data:
+            old.said = when
+            return False
+        self._write(kind, key, data)
+        self.entries[kind, key] = Entry(kind, key, data, when)
+        return True
+
+    def drop(self, kind: Kind, key: str, said: float | None = None) -> bool:
+        """Remember that it is gone; whether that is news."""
+        known = self.get(kind, key) is not None
+        self.put(kind, key, b"", said)
+        if kind is Kind.DOMAIN:
+            for entry in list(self._present(Kind.PORT)):
+                if isinstance(entry.value, Nic) and entry.value.owner_uuid == key:
+                    self.drop(Kind.PORT, entry.key, said)
+        return known
+
+    def get(self, kind: Kind, key: str) -> Entry | None:
+        """The entry, unless it is gone."""
+        entry = self.entries.get((kind, key))
+        return entry if entry and entry.data else None
+
+    def sync(self, began: float, networks: Mapping[str, bytes], domains: Mapping[str, bytes]) -> bool:
+        """Take over a listing of libvirt's that began at ``began``; whether anything is new."""
+        news = False
+        ours = {uuid: data for uuid, data in networks.items() if _is_ours(data)}
+        for kind, listed in ((Kind.NETWORK, ours), (Kind.DOMAIN, domains)):
+            for key, data in listed.items():
+                if self._older(kind, key, began):
+                    news |= self.put(kind, key, data, began)
+            for entry in list(self._present(kind)):
+                if entry.key not in listed and entry.said < began:
+                    news |= self.drop(kind, entry.key, began)
+        for entry in list(self._present(Kind.PORT)):
+            nic = entry.value
+            if entry.said < began and not (isinstance(nic, Nic) and nic.owner_uuid in domains):
+                news |= self.drop(Kind.PORT, entry.key, began)
+        self._forget()
+        return news
+
+    def inventory(self, complete: bool, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Inventory:
+        """Everything that is said now, as values; what cannot be read is a problem of its own."""
+        networks: list[Network] = []
+        problems: list[Problem] = []
+        for entry in self._present(Kind.NETWORK):
+            if isinstance(entry.value, Network):
+                networks.append(entry.value)
+            else:
+                problems.append(Problem("network", entry.key, str(entry.value)))
+        concerned = Concerned(networks)
+        nics = list(self._nics(concerned, problems))
+        return Inventory(tuple(networks), tuple(nics), gone_networks, gone_taps, complete, tuple(problems))
+
+    def networks(self) -> list[Network]:
+        """The networks that can be read."""
+        return [entry.value for entry in self._present(Kind.NETWORK) if isinstance(entry.value, Network)]
+
+    def taps(self) -> list[str]:
+        """The taps that ovs-ifup was called for."""
+        return [entry.key for entry in self._present(Kind.TAP)]
+
+    def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
+        gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
+        for entry in self._present(Kind.DOMAIN):
+            reading = entry.value
+            if not isinstance(reading, DomainReading):
+                problems.append(Problem("guest", entry.key, str(reading)))
+                continue
+            yield from (nic for nic in reading.domain.nics if nic.portid not in gone_ports)
+            problems.extend(Problem("guest", reading.domain.name, str(error)) for error in reading.errors(concerned))
+        for kind, word in ((Kind.PORT, "guest"), (Kind.TAP, "port")):
+            for entry in self._present(kind):
+                if isinstance(entry.value, Nic):
+                    yield entry.value
+                else:
+                    problems.append(Problem(word, entry.key, str(entry.value)))
+
+    def _present(self, kind: Kind) -> Iterator[Entry]:
+        return (entry for (one, _), entry in self.entries.items() if one is kind and entry.data)
+
+    def _older(self, kind: Kind, key: str, began: float) -> bool:
+        entry = self.entries.get((kind, key))
+        return entry is None or entry.said < began
+
+    def _forget(self) -> None:
+        """Remove the marks of what is long gone, but not of a port that its guest's XML still has."""
+        limit = time.time() - FORGET_SECONDS
+        held = {
+            nic.portid for entry in self._present(Kind.DOMAIN) if isinstance(entry.value, DomainReading) for nic in entry.value.domain.nics
+        }
+        for (kind, key), entry in list(self.entries.items()):
+            if not entry.data and entry.said < limit and key not in held:
+                del self.entries[kind, key]
+                (self.root / kind / f"{key}.xml").unlink(missing_ok=True)
+
+    def _write(self, kind: Kind, key: str, data: bytes) -> None:
+        folder = self.root / kind
+        fresh = folder / f".{key}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh.write_bytes(data)
+            fresh.replace(folder / f"{key}.xml")
+        except OSError as error:
+            raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
+
+
+class Concerned:
+    """Whether a NIC's network or bridge is one of vnetd's."""
+
+    def __init__(self, networks: list[Network]) -> None:
+        self._names = {network.name for network in networks}
+        self._bridges = {str(network.bridge) for network in networks}
+
+    def __call__(self, network: str | None, bridge: str | None) -> bool:
+        return network in self._names or (network is None and bridge in self._bridges)
+
+
+def _is_ours(data: bytes) -> bool:
+    try:
+        return is_vnetd_network(data)
+    except InputError:
+        return False

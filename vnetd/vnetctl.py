@@ -1,0 +1,217 @@
+"""``vnetctl``: the command line.
+
+Exit status: 0 fine, 1 something is wrong in the world, 2 the input is wrong, and
+for ``plan`` 3 when something would change.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import BashComplete
+
+from vnetd import __version__
+from vnetd.client import ask_daemon
+from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
+from vnetd.requests import Answer, Request
+from vnetd.service import Service
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CHANGES = 3
+"""``plan``'s status when something would change."""
+
+
+def plainly(command: F) -> F:
+    """Errors as one sentence on stderr, with the status that says whose they are; never a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except VnetdError as error:
+            click.echo(f"vnetctl: {error}", err=True)
+            sys.exit(error.status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(1)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """See, check and repair this host's vnetd networks.
+
+    Exit status: 0 fine, 1 something is wrong in the world, 2 the input is wrong.
+    """
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of lines.")
+@plainly
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check FILES as vnetd reads them, without touching anything.
+
+    Each is a libvirt <network> or <domain>, or a tap's <interface> whose file name is
+    the tap's. Files given together are also held against each other.
+    """
+    from vnetd.validate import validate as check
+
+    rows = check(files)
+    if as_json:
+        click.echo(json.dumps([{"file": str(path), "what": what, "error": fault} for path, what, fault in rows]))
+    for path, what, fault in [] if as_json else rows:
+        click.echo(f"{path}: {fault}" if fault else f"{path}: {what}: good", err=fault is not None)
+    if any(fault for _, _, fault in rows):
+        sys.exit(InputError.status)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of lines.")
+@plainly
+def plan(as_json: bool) -> None:
+    """Show what `apply` would change, and change nothing.
+
+    Exit status 0 when everything is as it should be, 3 when something would change.
+    """
+    service = _local_service()
+    _, _, steps = service.look()
+    lines = steps.lines()
+    if as_json:
+        click.echo(json.dumps(lines))
+    elif lines:
+        click.echo("\n".join(lines))
+    else:
+        click.echo("nothing to do")
+    sys.exit(CHANGES if lines else 0)
+
+
+@main.command()
+@plainly
+def apply() -> None:
+    """Read libvirt and every tap's file again, and make this host as they say.
+
+    The daemon does it when it runs; without one, this command does.
+    """
+    answer = ask_daemon("apply")
+    if answer is None:
+        service = _local_service()
+        answer = service.serve([Request("apply", ())])[0]
+        if service.last is not None:
+            for line in service.last.done:
+                click.echo(line)
+            answer = _grave(service, answer)
+    if answer.status:
+        click.echo(f"vnetctl: {answer.text}", err=True)
+        sys.exit(answer.status)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@plainly
+def status(as_json: bool) -> None:
+    """Show networks, ports and tunnels, each with its state and its error in words.
+
+    Exit status 1 when any of them has an error.
+    """
+    answer = ask_daemon("status")
+    found = json.loads(_or_raise(answer)) if answer is not None else _local_report()
+    from vnetd.status import as_text
+
+    click.echo(json.dumps(found, indent=2) if as_json else as_text(found))
+    if any(not problem["soft"] for problem in found["problems"]):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--root", type=click.Path(path_type=Path), default=Path("/"), show_default=True, help="Install below this folder.")
+@plainly
+def install(root: Path) -> None:
+    """Install the libvirt hooks, ovs-ifup and ovs-ifdown, the systemd unit and bash completion.
+
+    Repeatable. libvirt looks for hooks when it starts, so restart it once afterwards;
+    running guests do not notice.
+    """
+    from vnetd.install import install as write
+
+    for path in _as_root(lambda: write(root, _completion())):
+        click.echo(f"wrote {path}")
+    click.echo("now: systemctl daemon-reload; systemctl enable --now vnetd; systemctl restart libvirtd")
+
+
+@main.command()
+@click.option("--root", type=click.Path(path_type=Path), default=Path("/"), show_default=True, help="Uninstall below this folder.")
+@plainly
+def uninstall(root: Path) -> None:
+    """Remove what `install` wrote. Bridges, ports and your own files stay as they are."""
+    from vnetd.install import uninstall as remove
+
+    for path in _as_root(lambda: remove(root, _completion())):
+        click.echo(f"removed {path}")
+
+
+@main.command()
+@plainly
+def version() -> None:
+    """Print vnetctl's version, and the daemon's where one runs."""
+    click.echo(f"vnetctl {__version__}")
+    answer = ask_daemon("version")
+    click.echo(f"vnetd {answer.text}" if answer is not None else "vnetd does not run")
+
+
+def _local_service() -> Service:
+    """A service that has read libvirt, where that answers; without it, what the hooks left is what is known."""
+    from vnetd.adapters.libvirtd import read_once
+    from vnetd.oneshot import local_service
+
+    try:
+        listing = read_once()
+    except Unavailable as error:
+        click.echo(f"vnetctl: {error}; going on with what the hooks have said", err=True)
+        return local_service()
+    service = local_service()
+    service.store.sync(listing.began, listing.networks, listing.domains)
+    service.complete = True
+    return service
+
+
+def _local_report() -> dict[str, Any]:
+    from vnetd.status import report
+
+    service = _local_service()
+    desired, observed, steps = service.look()
+    return report(desired, observed, steps, service.drops(observed))
+
+
+def _grave(service: Service, answer: Answer) -> Answer:
+    problems = [one for one in service.last.problems if not one.soft] if service.last else []
+    return Answer(1, "; ".join(map(str, problems))) if problems and not answer.status else answer
+
+
+def _or_raise(answer: Answer) -> str:
+    if answer.status:
+        raise WorldError(answer.text)
+    return answer.text
+
+
+def _as_root(action: Callable[[], list[Path]]) -> list[Path]:
+    try:
+        return action()
+    except OSError as error:
+        raise WorldError(f"{error.filename}: {error.strerror}; run this as root") from None
+
+
+def _completion() -> str:
+    return BashComplete(main, {}, "vnetctl", "_VNETCTL_COMPLETE").source()
+
+
+if __name__ == "__main__":
+    main()
