@@ -15,7 +15,9 @@ from pathlib import Path
 import vnetd
 from vnetd.errors import WorldError
 
-MARK = "vnetd"
+MARK = "vnetctl install"
+"""Stands in every file that install writes."""
+
 HOOK_LIBRARY = 'LIBRARY = ""'
 HOOK_PYTHON = 'PYTHON = ""'
 

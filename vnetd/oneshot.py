@@ -59,9 +59,11 @@ def main() -> int:
     verb, *arguments, payload = frames.receive(lambda size: os.read(0, size))
     request = Request(verb.decode(errors="replace"), tuple(one.decode(errors="replace") for one in arguments), payload)
     answer = _answer(request)
+    if not may_refuse(request):
+        return 0
     if answer.text:
         sys.stderr.write(f"vnetd: {answer.text}\n")
-    return answer.status if may_refuse(request) else 0
+    return answer.status
 
 
 def _answer(request: Request) -> Answer:

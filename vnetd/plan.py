@@ -297,8 +297,13 @@ def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table, numbers: M
 
 
 def flow_key(line: str) -> str:
-    """The part of a dumped flow that makes it this flow: table, priority and match, as ``ovs-ofctl`` takes them."""
-    return line.partition(" actions=")[0].partition(", ")[2]
+    """The part of a dumped flow that makes it this flow: table, priority and match, as ``ovs-ofctl`` takes them.
+
+    Timeouts and flags stand between the two, each followed by a comma and a blank; a match has no blank.
+    """
+    head = line.partition(" actions=")[0].split(", ")
+    table = [part for part in head[1:-1] if part.startswith("table=")]
+    return ",".join([*table, head[-1]])
 
 
 def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table) -> ChangeMeters | None:

@@ -45,6 +45,8 @@ class Service:
     trouble: str = ""
     """Why the last pass could not be made."""
     said: frozenset[Problem] = frozenset()
+    gone_networks: frozenset[str] = frozenset()
+    gone_taps: frozenset[str] = frozenset()
 
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests by one pass (and a second one, when some must be taken back)."""
@@ -65,14 +67,18 @@ class Service:
 
     def run(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
         """One pass. Raises WorldError when the world cannot be reached or refuses."""
+        # What a failed pass should have taken away is still to be taken away by the next one.
+        self.gone_networks |= gone_networks
+        self.gone_taps |= gone_taps
         try:
             with locked(self.lock):
-                outcome = reconcile(self.store.inventory(self.complete, gone_networks, gone_taps), self.rim())
+                outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), self.rim())
         except VnetdError as error:
             self.trouble = str(error)
             raise
         self.last, self.trouble = outcome, ""
-        for line in outcome.done:
+        self.gone_networks = self.gone_taps = frozenset()
+        for line in _shortened(outcome.done):
             LOG.info("%s", line)
         self._say(frozenset(outcome.problems))
         return outcome
@@ -127,6 +133,21 @@ class Service:
 
 def _gone(intakes: Sequence[Intake], field_name: str) -> frozenset[str]:
     return frozenset().union(*(getattr(intake, field_name) for intake in intakes))
+
+
+def _shortened(done: Sequence[str]) -> list[str]:
+    """The lines of a pass for the log: rows one by one, flows and meters counted for each bridge."""
+    lines: list[str] = []
+    counts: dict[str, int] = {}
+    for line in done:
+        sign, kind, *rest = line.split(" ", 4)
+        if kind in ("flow", "meter"):
+            where = rest[1 if kind == "flow" else 2].rstrip(":")
+            counts[f"{sign} {kind}s on {where}"] = counts.get(f"{sign} {kind}s on {where}", 0) + 1
+            LOG.debug("%s", line)
+        else:
+            lines.append(line)
+    return lines + [f"{what}: {count}" for what, count in counts.items()]
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 Strategy: one file an entry, named by UUID (taps by their checked name), never by a
 foreign name. A hook writes what it was told; the daemon adds what libvirt lists.
 Each entry knows when it was said, so a listing that began before a hook spoke
-does not overrule the hook. What is gone leaves an empty file for a while, for the
-same reason. ``/run`` is emptied at boot, and so is this: the next boot's guests meet
+does not overrule the hook; what is gone is remembered for a while, for the same
+reason. On disk only one such memory is kept, as an empty file: a port that was
+unplugged while its guest's XML, as a hook left it, still has it. ``/run`` is emptied at boot, and so is this: the next boot's guests meet
 nothing of the last one's.
 """
 
@@ -96,11 +97,16 @@ class Store:
     def drop(self, kind: Kind, key: str, said: float | None = None) -> bool:
         """Remember that it is gone; whether that is news."""
         known = self.get(kind, key) is not None
-        self.put(kind, key, b"", said)
+        self.entries[kind, key] = Entry(kind, key, b"", time.time() if said is None else said)
+        if kind is Kind.PORT and key in self._plugged():
+            self._write(kind, key, b"")
+        else:
+            self._unlink(kind, key)
         if kind is Kind.DOMAIN:
             for entry in list(self._present(Kind.PORT)):
                 if isinstance(entry.value, Nic) and entry.value.owner_uuid == key:
                     self.drop(Kind.PORT, entry.key, said)
+            self._unlink_unplugged()
         return known
 
     def get(self, kind: Kind, key: str) -> Entry | None:
@@ -173,13 +179,25 @@ class Store:
     def _forget(self) -> None:
         """Remove the marks of what is long gone, but not of a port that its guest's XML still has."""
         limit = time.time() - FORGET_SECONDS
-        held = {
-            nic.portid for entry in self._present(Kind.DOMAIN) if isinstance(entry.value, DomainReading) for nic in entry.value.domain.nics
-        }
+        plugged = self._plugged()
         for (kind, key), entry in list(self.entries.items()):
-            if not entry.data and entry.said < limit and key not in held:
+            if not entry.data and entry.said < limit and key not in plugged:
                 del self.entries[kind, key]
-                (self.root / kind / f"{key}.xml").unlink(missing_ok=True)
+                self._unlink(kind, key)
+
+    def _plugged(self) -> set[str]:
+        """The libvirt ports that stand in the guests' XML."""
+        readings = (entry.value for entry in self._present(Kind.DOMAIN))
+        return {nic.portid for one in readings if isinstance(one, DomainReading) for nic in one.domain.nics if nic.portid}
+
+    def _unlink_unplugged(self) -> None:
+        plugged = self._plugged()
+        for (kind, key), entry in self.entries.items():
+            if kind is Kind.PORT and not entry.data and key not in plugged:
+                self._unlink(kind, key)
+
+    def _unlink(self, kind: Kind, key: str) -> None:
+        (self.root / kind / f"{key}.xml").unlink(missing_ok=True)
 
     def _write(self, kind: Kind, key: str, data: bytes) -> None:
         folder = self.root / kind

@@ -20,8 +20,10 @@ MAY_REFUSE = ("prepare", "start")
 
 def hook(verb: str, argv: "list[str]", python: str) -> int:
     """A libvirt hook: argv is NAME OPERATION SUB-OPERATION EXTRA, standard input the XML. Returns the exit status."""
-    payload = _stdin()
-    operation = argv[1] if len(argv) > 1 else ""
+    if len(argv) < 2:
+        sys.stderr.write("vnetd: a hook is called as NAME OPERATION SUB-OPERATION EXTRA, with XML on standard input\n")
+        return 2
+    payload, operation = _stdin(), argv[1]
     if verb == "network" and NETWORK_MARK not in payload and payload:
         return 0  # Somebody else's network: not even the daemon need know.
     status, text = _ask([verb, *argv], payload, python)
@@ -29,7 +31,7 @@ def hook(verb: str, argv: "list[str]", python: str) -> int:
         return 0
     sys.stderr.write(f"vnetd: {text}\n")
     # Any other operation must not fail, whatever happened: a failing "reconnect" kills a running guest.
-    return status if operation in MAY_REFUSE or len(argv) < 2 else 0
+    return status if operation in MAY_REFUSE else 0
 
 
 def script(verb: str, path: str, argv: "list[str]", python: str) -> int:

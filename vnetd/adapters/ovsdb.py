@@ -254,7 +254,7 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
 
     def _put_shape(self, row: Any, port: Port) -> None:
         """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them."""
-        qos = _first(row.qos) if hasattr(row, "qos") else None
+        qos = _first(getattr(row, "qos", []))
         shape = port.shape
         if shape is None:
             row.qos = []
@@ -279,12 +279,12 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         if row is None:
             return
         qos = _first(row.qos)
-        for interface in row.interfaces:
-            interface.delete()
+        # ovsdb-server removes the port and its interface itself once no bridge has them, but
+        # only after it has looked whether a deleted QoS row is still used: so that link goes first.
         bridge.delvalue("ports", row)
-        row.delete()
         if qos is not None and (ROLE in qos.external_ids or qos.external_ids.get("ifname") == name):
             # libvirt marks its rows with the tap's name, and leaves them behind when a port goes without its help.
+            row.qos = []
             self._delete_shape(qos)
 
     def _delete_shape(self, qos: Any) -> None:
