@@ -29,8 +29,8 @@ mknod -m666 null c 1 3; mknod -m666 zero c 1 5; mknod -m666 full c 1 7; mknod -m
 mknod -m666 tty c 5 0; mknod -m666 net/tun c 10 200; ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts pts; mount -t tmpfs tmpfs shm; mount --move /run/dev /dev; cd /
 
-printf '#!/bin/bash\nset -e\n[ -e /etc/openvswitch/conf.db ] || ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema\novsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --log-file --detach --no-chdir\n' > /run/start-ovsdb
-printf '#!/bin/bash\nexec ovs-vswitchd --pidfile --log-file --detach --no-chdir\n' > /run/start-vswitchd
+printf '#!/bin/bash\nset -e\n[ -e /etc/openvswitch/conf.db ] || ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema\novsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --log-file --detach --no-chdir 2> /dev/null\n' > /run/start-ovsdb
+printf '#!/bin/bash\nexec ovs-vswitchd --pidfile --log-file --detach --no-chdir 2> /dev/null\n' > /run/start-vswitchd
 printf '#!/bin/bash\nsetsid vnetd >> /var/log/vnetd.log 2>&1 < /dev/null &\nfor i in $(seq 200); do vnetctl version 2>/dev/null | grep -q "^vnetd [0-9]" && exit 0; sleep 0.02; done; tail /var/log/vnetd.log; exit 1\n' > /run/start-vnetd
 printf '#!/bin/bash\nvirtlogd -d 2>/dev/null || true; exec libvirtd -l -d\n' > /run/start-libvirtd
 chmod +x /run/start-*

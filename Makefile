@@ -1,0 +1,43 @@
+# make demo: two hypervisors on this machine, one network XML, guests that talk. make test: everything.
+# Both install what is missing first: Debian packages (as root) and a virtual environment in .venv.
+
+PYTHON := /usr/bin/python3
+VENV := .venv
+PYTEST := $(VENV)/bin/pytest
+
+.PHONY: setup packages demo test lint types unit functional bench clean
+
+setup: packages $(VENV)/.ready
+
+packages:
+	@packaging/install-packages
+
+$(VENV)/.ready: pyproject.toml setup.py packaging/debian-packages
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup
+	@tests/lab/demo
+
+test: setup lint types unit functional
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+unit: setup
+	$(PYTEST) tests/unit
+
+functional: setup
+	$(PYTEST) tests/functional
+
+bench: setup
+	$(PYTEST) -s tests/bench
+
+clean:
+	-[ ! -x tests/lab/lab ] || tests/lab/lab down
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

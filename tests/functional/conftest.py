@@ -1,0 +1,65 @@
+"""The functional tests' lab: two hypervisors, one network, four guests in two VLANs, shared by all tests.
+
+Each test puts back what it took away; `settled` after each test holds every host
+against its plan, so that a second pass is empty wherever a test has been.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from labkit.guest import GuestSpec
+from labkit.hypervisor import Lab
+from world import World
+
+ADDRESSES = {"a1": "10.0.0.1", "a2": "10.0.0.2", "b1": "10.0.0.3", "b2": "10.0.0.4"}
+"""Guests a… are in VLAN 10, b… in VLAN 20; …1 starts on hv1, …2 on hv2. All share one subnet, so only VLANs part them."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[World]:
+    """The lab itself; started once."""
+    lab = Lab(f"f{os.getpid() % 100000}")
+    with lab.locked():
+        lab.down()
+        lab.up(2)
+    world = World(lab)
+    try:
+        world.start_network("overlay-gre.xml", "hv1", "hv2")
+        for name, address in ADDRESSES.items():
+            group = "vlan-10" if name.startswith("a") else "vlan-20"
+            world.guest(f"hv{name[1]}", GuestSpec(name, "blue", group, addresses=[f"{address}/24"]), wait=False)
+        world.wait_up(*ADDRESSES)
+        yield world
+    finally:
+        with lab.locked():
+            lab.down()
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """The shared lab, checked afterwards: nothing is left to do on any host."""
+    yield shared
+    for host in shared.lab.names():
+        shared.assert_settled(host)
+
+
+@pytest.fixture
+def fresh_lab() -> Iterator[Lab]:
+    """An empty lab of a test's own, whose hosts the test starts."""
+    lab = Lab(f"g{os.getpid() % 100000}")
+    with lab.locked():
+        lab.down()
+    try:
+        yield lab
+    finally:
+        with lab.locked():
+            lab.down()

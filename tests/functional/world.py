@@ -1,0 +1,150 @@
+"""What the functional tests do with a lab, in the words that a user would use."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labkit import LabError
+from labkit.guest import GuestSpec, run_inside, start, wait_up
+from labkit.hypervisor import PROJECT, Lab
+from labkit.shell import try_run
+
+XML = PROJECT / "xml"
+
+
+class World:
+    """A lab, and what is asked of it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def on(self, host: str, *command: str, stdin: str | None = None) -> str:
+        """The output of a command on a host that must succeed; one string runs in a shell."""
+        return self.lab.run(host, *(("bash", "-c", command[0]) if len(command) == 1 else command), stdin=stdin)
+
+    def attempt(self, host: str, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """A command on a host that may fail."""
+        words = ("bash", "-c", command[0]) if len(command) == 1 else command
+        return subprocess.run(self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60)
+
+    def start_network(self, example: str, *hosts: str) -> None:
+        """The same file defined and started on every host."""
+        for host in hosts:
+            self.on(host, "virsh", "-q", "net-define", str(XML / example))
+            self.on(host, "virsh", "-q", "net-start", _name_in(XML / example))
+
+    def guest(self, host: str, spec: GuestSpec, wait: bool = True) -> None:
+        start(self.lab, host, spec, wait)
+
+    def wait_up(self, *names: str) -> None:
+        for name in names:
+            wait_up(self.lab, name)
+
+    def inside(self, guest: str, command: str, timeout: float = 30) -> tuple[int, str]:
+        """(status, output) of a command in a guest."""
+        status, output, errors = run_inside(self.lab, guest, [command], timeout)
+        return status, (output + errors).decode(errors="replace")
+
+    def pings(self, guest: str, address: str) -> bool:
+        """Whether ping gets through, given three seconds for ARP and the tunnel's first frame."""
+        return self.inside(guest, f"arp -d {address} 2>/dev/null; ping -c 3 -W 1 {address} > /tmp/p; grep -q ' bytes from ' /tmp/p")[0] == 0
+
+    def tcp(self, guest: str, address: str) -> bool:
+        """Whether a web page gets through."""
+        return self.inside(guest, f"timeout 4 wget -qO- http://{address}/")[0] == 0
+
+    def status(self, host: str) -> dict[str, Any]:
+        found = json.loads(self.attempt(host, "vnetctl", "status", "--json").stdout)
+        assert isinstance(found, dict)
+        return found
+
+    def port_of(self, host: str, guest: str) -> dict[str, Any]:
+        """The only port of a guest, as status has it."""
+        ports = [port for port in self.status(host)["ports"] if port["guest"] == guest]
+        assert len(ports) == 1, ports
+        return dict(ports[0])
+
+    def flows(self, host: str) -> list[str]:
+        """All flows of vnetd's bridges, by port name, without counters and without what the switch learned."""
+        found = []
+        for bridge in self.on(host, "ovs-vsctl list-br").split():
+            if bridge != "br-phy":
+                text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows --names --no-stats {bridge}")
+                found += [f"{bridge}:{line}" for line in text.splitlines() if "766e657400000032," not in line]
+        return sorted(found)
+
+    def rows(self, host: str) -> list[str]:
+        """What OVSDB's configuration says, without its own row identifiers, sorted."""
+        columns = {
+            "Bridge": "name,fail_mode,datapath_type,external_ids",
+            "Port": "name,tag,trunks,vlan_mode,external_ids",
+            "Interface": "name,type,options,external_ids,mtu_request",
+            "QoS": "type,other_config,external_ids",
+            "Queue": "other_config,external_ids",
+        }
+        found = []
+        for table, names in columns.items():
+            text = self.on(host, f"ovs-vsctl --format=csv --no-headings --columns={names} list {table}")
+            found += [f"{table}:{line}" for line in text.splitlines()]
+        return sorted(found)
+
+    def ages(self, host: str, bridge: str) -> dict[str, float]:
+        """Each flow of a bridge with the seconds since it was put there."""
+        text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows {bridge}")
+        found = {}
+        for line in text.splitlines():
+            if match := re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line):
+                found[f"{match[1]} {match[3]} {match[4]}"] = float(match[2])
+        return found
+
+    def assert_settled(self, host: str) -> None:
+        """A second pass would do nothing."""
+        done = self.attempt(host, "vnetctl", "plan")
+        assert done.returncode == 0, f"{host} is not settled:\n{done.stdout}{done.stderr}"
+
+    def until(self, condition: Callable[[], Any], seconds: float, words: str) -> Any:
+        """What ``condition`` returns as soon as that is true."""
+        end = time.monotonic() + seconds
+        while True:
+            found = condition()
+            if found:
+                return found
+            assert time.monotonic() < end, f"not within {seconds} s: {words}"
+            time.sleep(0.05)
+
+    def restart_daemon(self, host: str, signal: str = "TERM") -> None:
+        self.stop_daemon(host, signal)
+        self.on(host, "/run/start-vnetd")
+
+    def stop_daemon(self, host: str, signal: str = "TERM") -> None:
+        self.attempt(host, "pkill", f"-{signal}", "-x", "vnetd")
+        self.until(lambda: not try_run(*self.lab.command(host, ["pgrep", "-x", "vnetd"])).strip(), 5, "vnetd ends")
+
+    def assert_all_talk(self, guests: dict[str, str]) -> None:
+        """Within a VLAN everybody reaches everybody by ping and TCP; across VLANs nobody anybody."""
+        wrong = []
+        for one in guests:
+            for other, address in guests.items():
+                if one == other:
+                    continue
+                same = one[0] == other[0]
+                if same and not (self.pings(one, address) and self.tcp(one, address)):
+                    wrong.append(f"{one} does not reach {other}")
+                if not same and self.inside(one, f"ping -c 1 -W 1 {address}")[0] == 0:
+                    wrong.append(f"{one} reaches {other}")
+        assert not wrong, wrong
+
+
+def _name_in(path: Path) -> str:
+    match = re.search(r"<name>(.*?)</name>", path.read_text(encoding="utf-8"))
+    assert match
+    return match[1]
+
+
+__all__ = ["XML", "LabError", "World"]
