@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,15 +53,26 @@ class ControlServer(threading.Thread):
     def _serve(self, client: socket.socket) -> None:
         try:
             with client:
-                client.settimeout(READ_SECONDS)
-                verb, *arguments, payload = frames.receive(client.recv)
+                verb, *arguments, payload = frames.receive(_in_time(client))
                 request = Request(verb.decode(errors="replace"), tuple(one.decode(errors="replace") for one in arguments), payload)
                 answer = self._answer(request) if _allowed(client, request) else Answer(1, "only root may ask for that")
+                client.settimeout(READ_SECONDS)
                 client.sendall(frames.encode([b"%d" % answer.status, answer.text.encode(errors="replace")]))
         except (OSError, ValueError, EOFError) as error:
             LOG.debug("a client went wrong: %s", error)
         finally:
             self._places.release()
+
+
+def _in_time(client: socket.socket) -> Callable[[int], bytes]:
+    """A recv whose whole message must arrive in time, not only each byte of it."""
+    end = time.monotonic() + READ_SECONDS
+
+    def read(size: int) -> bytes:
+        client.settimeout(max(end - time.monotonic(), 0.001))
+        return client.recv(size)
+
+    return read
 
 
 def _listen(path: Path, group: str) -> socket.socket:

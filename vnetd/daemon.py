@@ -56,6 +56,16 @@ class Ticket:
     answer: Answer = field(default_factory=lambda: Answer(1, "vnetd is busy; try again"))
 
 
+@dataclass
+class Work:
+    """What there is to do: requests, a listing of libvirt's, a look at the world; and whether to believe what is remembered of it."""
+
+    tickets: list[Ticket]
+    listing: Listing | None
+    look: bool
+    doubt: bool
+
+
 class World:
     """The adapters, opened when first needed and anew after a failure or a change of settings."""
 
@@ -92,17 +102,23 @@ class Daemon:
         self._libvirt_away: str | None = "not connected yet"
         self._failures = 0
         self._trouble = ""
+        self._doubtful = False
         self._world = World(settings, self.wake)
         self._service = Service(Store(), self._world)
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
-        self._watchers = [Pulse(self.wake), AddressWatch(self.wake)]
+        self._watchers = [Pulse(self.doubt), AddressWatch(self.doubt)]
 
     def wake(self) -> None:
         """Something changed: look again. From any thread."""
         with self._condition:
             self._dirty = True
             self._condition.notify()
+
+    def doubt(self) -> None:
+        """The switch or an address came or went: look again, and believe nothing remembered."""
+        self._doubtful = True
+        self.wake()
 
     def answer(self, request: Request) -> Answer:
         """Serve one client, in its own thread. ``apply`` lists libvirt first, which a hook's request must never do."""
@@ -126,7 +142,7 @@ class Daemon:
         self._control.start()
         first = True
         while not self._stopping:
-            self._turn(*self._wait())
+            self._turn(self._wait())
             if first:
                 # libvirt may be started only after this, so that it finds vnetd; it is not waited for.
                 for thread in (self._libvirt, *self._watchers):
@@ -166,42 +182,45 @@ class Daemon:
             LOG.warning("libvirt is away (%s); waiting for it", why)
         self._libvirt_away = why
 
-    def _wait(self) -> tuple[list[Ticket], Listing | None]:
+    def _wait(self) -> Work:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
-            retry = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
-            end = time.monotonic() + retry
-            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures)):
-                left = end - time.monotonic()
-                if left <= 0 or not self._condition.wait(left):
-                    break
+            pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
+            end = time.monotonic() + pause
+            timed_out = False
+            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures) or timed_out):
+                timed_out = not self._condition.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end
             if self._dirty and not self._queue:
                 self._condition.wait(QUIET_SECONDS)
-            tickets, self._queue = self._queue, []
-            listing, self._listing = self._listing, None
-            self._dirty = False
-        return tickets, listing
+            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful)
+            self._queue, self._listing = [], None
+            self._dirty = self._doubtful = False
+        return work
 
-    def _turn(self, tickets: list[Ticket], listing: Listing | None) -> None:
+    def _turn(self, work: Work) -> None:
         if self._stopping:
             return
         if self._reload:
             self._reload = False
             self._read_settings_again()
-        for one in (listing, *(ticket.listing for ticket in tickets)):
-            if one is not None:
-                self._service.store.sync(one.began, one.networks, one.domains)
+        for listing in (work.listing, *(ticket.listing for ticket in work.tickets)):
+            if listing is not None:
+                work.look |= self._service.store.sync(listing.began, listing.networks, listing.domains) or not self._service.complete
                 self._service.complete = True
-        statuses = [ticket for ticket in tickets if ticket.request.verb == "status"]
-        asked = [ticket for ticket in tickets if ticket.request.verb != "status"]
-        self._guarded(asked)
+        statuses = [ticket for ticket in work.tickets if ticket.request.verb == "status"]
+        asked = [ticket for ticket in work.tickets if ticket.request.verb != "status"]
+        doubt = work.doubt or any(ticket.request.verb == "apply" for ticket in asked)
+        if work.look or asked:
+            self._guarded(asked, doubt)
         for ticket in statuses:
             ticket.answer = self._status()
             ticket.done.set()
 
-    def _guarded(self, asked: list[Ticket]) -> None:
+    def _guarded(self, asked: list[Ticket], doubt: bool) -> None:
         """One pass, whatever it meets: this thread must not end."""
         try:
+            if doubt or self._failures:
+                self._service.forget()
             if asked:
                 for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked]), strict=True):
                     ticket.answer = answer
@@ -232,6 +251,7 @@ class Daemon:
 
     def _status(self) -> Answer:
         try:
+            self._service.forget()
             desired, observed, plan = self._service.look()
             found = report(desired, observed, plan, self._service.drops(observed))
         except VnetdError as error:

@@ -14,7 +14,7 @@ to be gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vnetd.intent import patch_names
@@ -62,6 +62,7 @@ class PutPort:
 class DropPort:
     name: str
     bridge: str
+    role: Role = Role.GUEST
 
     def __str__(self) -> str:
         return f"- port {self.name} on {self.bridge}"
@@ -80,6 +81,10 @@ class SweepShapes:
 RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes
 
 
+FlowPart = tuple[Flow | None, str]
+"""One change by itself: (flow, its line) to add, (None, line) to remove."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeFlows:
     """One bundle for one bridge. ``remove`` holds lines as the switch prints them."""
@@ -88,6 +93,16 @@ class ChangeFlows:
     add: tuple[Flow, ...]
     add_lines: tuple[str, ...]
     remove: tuple[str, ...]
+
+    def parts(self) -> list[FlowPart]:
+        """Each change by itself, removals first."""
+        return [*((None, line) for line in self.remove), *zip(self.add, self.add_lines, strict=True)]
+
+    def only(self, parts: Sequence[FlowPart]) -> ChangeFlows:
+        """A change of just these parts."""
+        adds = [(flow, line) for flow, line in parts if flow is not None]
+        remove = tuple(line for flow, line in parts if flow is None)
+        return ChangeFlows(self.bridge, tuple(flow for flow, _ in adds), tuple(line for _, line in adds), remove)
 
     def lines(self) -> Iterator[str]:
         """One line for each flow, with port names where they are known."""
@@ -123,6 +138,28 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.meters or self.flows or self.links)
+
+    def touches(self, port: str, bridge: str) -> bool:
+        """Whether anything of this port, or any flow or meter of its bridge, is still to be changed."""
+        rows = any(isinstance(step, PutPort) and step.port.name == port for step in self.rows)
+        return rows or bridge in self._switched()
+
+    def _switched(self) -> dict[str, int]:
+        """How many flows and meters are to be changed, by bridge."""
+        counts = {step.bridge: len(step.parts()) for step in self.flows}
+        for step in self.meters:
+            counts[step.bridge] = counts.get(step.bridge, 0) + len(step.put) + len(step.change) + len(step.drop)
+        return counts
+
+    def by_bridge(self) -> list[tuple[str, str]]:
+        """(bridge, words) for what is still to do although it was done."""
+        counts: dict[str, int] = {}
+        for step in self.rows:
+            where = step.port.bridge if isinstance(step, PutPort) else getattr(step, "bridge", getattr(step, "name", "all"))
+            counts[str(where)] = counts.get(str(where), 0) + 1
+        for bridge, number in self._switched().items():
+            counts[bridge] = counts.get(bridge, 0) + number
+        return [(bridge, f"{count} changes do not last; see vnetctl plan") for bridge, count in sorted(counts.items())]
 
     def lines(self) -> list[str]:
         """The plan to read, a line a step."""
@@ -200,7 +237,7 @@ def _drops(desired: Desired, observed: Observed) -> tuple[list[RowStep], set[str
         else:
             unneeded = _unneeded(desired, observed, name, seen)
         if unneeded:
-            steps.append(DropPort(name, seen.port.bridge))
+            steps.append(DropPort(name, seen.port.bridge, seen.port.role))
     return steps, dropped
 
 

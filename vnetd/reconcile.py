@@ -8,14 +8,31 @@ small protocols, so that a fake switch can be walked at random by the tests.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
+from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.model.network import Inventory, Problem
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
-from vnetd.plan import ChangeFlows, ChangeMeters, Plan, RowStep, foreign_flows, kept_bridges, make_plan
+from vnetd.plan import (
+    ChangeFlows,
+    ChangeMeters,
+    DropBridge,
+    DropPort,
+    FlowPart,
+    Plan,
+    PutBridge,
+    PutPort,
+    RowStep,
+    foreign_flows,
+    kept_bridges,
+    make_plan,
+)
+
+T = TypeVar("T")
 
 ROUNDS = 5
 """Rows, flows, a check, and two more for a world that moves meanwhile."""
@@ -35,6 +52,9 @@ class Switch(Protocol):
 
     def table(self, bridge: str) -> Table: ...
 
+    def forget(self, bridge: str | None = None) -> None:
+        """What was remembered of this bridge's table, or of all, is in doubt."""
+
     def change_flows(self, step: ChangeFlows) -> None: ...
 
     def put_meters(self, step: ChangeMeters) -> None: ...
@@ -49,6 +69,9 @@ class Kernel(Protocol):
     """netlink: addresses and links."""
 
     def host(self) -> Host: ...
+
+    def forget(self) -> None:
+        """What was remembered of addresses and routes is in doubt."""
 
     def set_up(self, name: str) -> None: ...
 
@@ -67,18 +90,78 @@ class Rim:
         tables = {name: self.switch.table(name) for name, seen in rows.bridges.items() if seen.owner}
         return Observed(rows, tables, self.kernel.host())
 
-    def apply(self, plan: Plan) -> None:
-        """All steps in the plan's order."""
-        if plan.rows:
-            self.database.apply(plan.rows)
+    def forget(self) -> None:
+        """Look at everything anew next time, whatever is remembered."""
+        self.switch.forget()
+        self.kernel.forget()
+
+    def apply(self, plan: Plan) -> list[Problem]:
+        """All steps in the plan's order; what was refused, each by itself. Raises Unavailable."""
+        problems: list[Problem] = []
+        refused = _each_alone(self.database.apply, plan.rows)
+        problems += [Problem(*_subject(step), f"Open vSwitch's database refused it: {error}") for step, error in refused]
+        for step in plan.rows:
+            # A new or altered bridge begins with no flows, and of a tunnel that goes the switch may have learned more.
+            match step:
+                case PutBridge(bridge):
+                    self.switch.forget(bridge.name)
+                case DropBridge(name):
+                    self.switch.forget(name)
+                case DropPort(_, where, role) if role is not Role.GUEST:
+                    self.switch.forget(where)
         for meters in plan.meters:
-            self.switch.put_meters(meters)
+            _note(problems, meters.bridge, partial(self.switch.put_meters, meters))
         for flows in plan.flows:
-            self.switch.change_flows(flows)
+            change = partial(_change_parts, self.switch, flows)
+            for part, error in _each_alone(change, flows.parts()):
+                problems.append(Problem("bridge", flows.bridge, f"{error}: {part[1]}"))
         for meters in plan.meters:
-            self.switch.drop_meters(meters)
+            _note(problems, meters.bridge, partial(self.switch.drop_meters, meters))
         for name in plan.links:
-            self.kernel.set_up(name)
+            _note(problems, name, partial(self.kernel.set_up, name), "port")
+        return problems
+
+
+def _change_parts(switch: Switch, step: ChangeFlows, parts: Sequence[FlowPart]) -> None:
+    switch.change_flows(step.only(parts))
+
+
+def _each_alone(apply: Callable[[Sequence[T]], None], items: Sequence[T]) -> list[tuple[T, WorldError]]:
+    """Apply all items at once; where that is refused, find out which ones are to blame, so that one bad port stops no other."""
+    if not items:
+        return []
+    try:
+        apply(items)
+    except Unavailable:
+        raise
+    except WorldError as error:
+        if len(items) == 1:
+            return [(items[0], error)]
+        half = len(items) // 2
+        return _each_alone(apply, items[:half]) + _each_alone(apply, items[half:])
+    return []
+
+
+def _note(problems: list[Problem], name: str, action: Callable[[], None], kind: str = "bridge") -> None:
+    try:
+        action()
+    except Unavailable:
+        raise
+    except WorldError as error:
+        problems.append(Problem(kind, name, str(error)))
+
+
+def _subject(step: RowStep) -> tuple[str, str]:
+    match step:
+        case PutPort(port):
+            return ("tunnel" if port.role is Role.TUNNEL else "port"), port.name
+        case DropPort(name):
+            return "port", name
+        case PutBridge(bridge):
+            return "bridge", bridge.name
+        case DropBridge(name):
+            return "bridge", name
+    return "bridge", "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +172,8 @@ class Outcome:
     observed: Observed
     done: tuple[str, ...]
     problems: tuple[Problem, ...]
+    left: Plan
+    """What is still to do: empty unless something refuses."""
 
     def problems_of(self, kind: str, names: Collection[str]) -> list[Problem]:
         """The problems of these objects."""
@@ -105,16 +190,25 @@ def look(inventory: Inventory, rim: Rim) -> tuple[Desired, Observed, Plan]:
 def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
     """Make the world as the sources say. Raises WorldError when a service refuses or is away."""
     done: list[str] = []
+    refused: list[Problem] = []
     desired, observed, plan = look(inventory, rim)
     for _ in range(ROUNDS):
         if not plan:
             break
         done.extend(line for line in plan.lines() if not line.endswith("once the switch has numbered it"))
-        rim.apply(plan)
+        refused = rim.apply(plan)
+        before = plan
         desired, observed, plan = look(inventory, rim)
-    left = [Problem("bridge", "all", f"still to do after {ROUNDS} rounds: {line}") for line in plan.lines()[:20]] if plan else []
-    problems = {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed), *left}
-    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)))
+        if refused and plan == before:
+            break
+    left = [Problem("bridge", bridge, text) for bridge, text in plan.by_bridge()] if plan and not refused else []
+    problems = {*standing_problems(desired, observed), *left, *(refused if plan else [])}
+    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)), plan)
+
+
+def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:
+    """All that one look shows to be wrong."""
+    return {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed)}
 
 
 def port_errors(desired: Desired, observed: Observed) -> list[Problem]:

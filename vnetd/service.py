@@ -83,6 +83,10 @@ class Service:
         self._say(frozenset(outcome.problems))
         return outcome
 
+    def forget(self) -> None:
+        """Believe nothing that is remembered of the switch and the kernel."""
+        self.rim().forget()
+
     def look(self) -> tuple[Desired, Observed, Plan]:
         """What a pass would do, without doing it."""
         return look(self.store.inventory(self.complete), self.rim())

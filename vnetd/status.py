@@ -12,13 +12,13 @@ from typing import Any
 from vnetd.model.network import Problem
 from vnetd.model.state import TUNNELS, Desired, Observed
 from vnetd.pipeline.catalogue import REASONS, Cookie
-from vnetd.plan import Plan, foreign_flows, kept_bridges
-from vnetd.reconcile import port_errors
+from vnetd.plan import Plan
+from vnetd.reconcile import standing_problems
 
 
 def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[tuple[str, str, int, int]] = ()) -> dict[str, Any]:
     """Networks, ports and tunnels, each with its state and, in words, what is wrong with it."""
-    problems = sorted({*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed)})
+    problems = sorted(standing_problems(desired, observed))
     errors = _Errors(problems)
     by_port: dict[str, dict[str, int]] = {}
     for port, reason, packets, _ in drops:

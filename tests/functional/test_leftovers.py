@@ -60,7 +60,8 @@ def _by_hand(world: World) -> str:
 
 
 def _everything(world: World) -> list[object]:
-    processes = world.on("hv1", "ps -eo comm= | grep -v -e ps -e sleep -e bash -e sh -e grep | sort")
+    tools = {"ps", "sh", "bash", "sleep", "nsenter", "env"}
+    processes = sorted(set(world.on("hv1", "ps", "-eo", "comm=").split()) - tools)
     return [
         world.rows("hv1"),
         world.flows("hv1"),

@@ -31,20 +31,28 @@ class Netlink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._route = IPRoute()
+        self._known: tuple[frozenset[IPv4Address | IPv6Address], frozenset[str]] | None = None
 
     def close(self) -> None:
         self._route.close()
 
     def host(self) -> Host:
         """Addresses, links and the NICs of default routes, now."""
+        if self._known is None:
+            self._known = frozenset(self._addresses()), frozenset(self._default_route())
+        addresses, default_route = self._known
         return Host(
-            addresses=frozenset(self._addresses()),
+            addresses=addresses,
             links=_links(),
-            default_route=frozenset(self._default_route()),
+            default_route=default_route,
             datapath=self._settings.datapath_type,
             tunnel_bridge=self._settings.tunnel_bridge,
             local_address=self._settings.local_address,
         )
+
+    def forget(self) -> None:
+        """Read addresses and routes anew when next asked."""
+        self._known = None
 
     def set_up(self, name: str) -> None:
         """Set a link up. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""

@@ -2,7 +2,9 @@
 
 Strategy: the text of ``dump-flows`` is what flow values render to, so a table is a
 set of lines. A change is one bundle (OpenFlow 1.4), atomic: traffic meets the old
-flows or the new ones, and flows that stay are not touched.
+flows or the new ones, and flows that stay are not touched. A table that was read, or
+changed with the switch's consent, is remembered, since reading costs a process; whoever
+has a reason to doubt it (a restarted switch, an audit, a person asking) says ``forget``.
 """
 
 from __future__ import annotations
@@ -30,8 +32,23 @@ _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),
 class OpenFlow:
     """The local ovs-vswitchd, by its management sockets."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, Table] = {}
+
+    def forget(self, bridge: str | None = None) -> None:
+        """Read this bridge's table, or all of them, anew when next asked."""
+        if bridge is None:
+            self._known.clear()
+        else:
+            self._known.pop(bridge, None)
+
     def table(self, bridge: str) -> Table:
         """All flows and meters of ``bridge``; an empty table where the switch has no such bridge yet."""
+        if bridge not in self._known:
+            self._known[bridge] = self._read(bridge)
+        return self._known[bridge]
+
+    def _read(self, bridge: str) -> Table:
         try:
             flows = _ofctl("dump-flows", bridge, "--no-stats", "--no-names")
         except WorldError as error:
@@ -54,15 +71,26 @@ class OpenFlow:
         """Remove and add in one bundle. Raises WorldError when the switch refuses it; nothing has changed then."""
         lines = [f"delete_strict {_cookie_of(line)}{flow_key(line)}" for line in step.remove]
         lines += [f"add {line.replace(' actions=', ',actions=')}" for line in step.add_lines]
+        known = self._known.pop(step.bridge, None)
         _ofctl("--bundle", "add-flows", step.bridge, "-", stdin="\n".join(lines) + "\n")
+        if known is not None:
+            # An added flow takes the place of one with the same key, as it did in the switch.
+            keys = {flow_key(line) for line in step.add_lines}
+            kept = known.flows.difference(step.remove)
+            replaced = {line for line in kept if flow_key(line) in keys} if keys & set(map(flow_key, kept)) else frozenset()
+            self._known[step.bridge] = Table(kept.difference(replaced).union(step.add_lines), known.meters)
 
     def put_meters(self, step: ChangeMeters) -> None:
+        """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
+        self.forget(step.bridge)
         for verb, meters in (("add-meter", step.put), ("mod-meter", step.change)):
             for number, meter in meters:
                 band = f"meter={number},kbps,burst,stats,bands=type=drop,rate={meter.rate},burst_size={meter.burst}"
                 _ofctl(verb, step.bridge, band)
 
     def drop_meters(self, step: ChangeMeters) -> None:
+        """Delete meters; one that is gone is success."""
+        self.forget(step.bridge)
         for number in step.drop:
             _ofctl("del-meter", step.bridge, f"meter={number}")
 

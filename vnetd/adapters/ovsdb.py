@@ -10,7 +10,7 @@ whether it made the port is read back from ``ofport`` and ``error``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ovsdbapp.backend.ovs_idl import command, connection, idlutils
@@ -46,9 +46,48 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
 
     changed: Callable[[], None] | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.seen = _Seen()
+        super().__init__(*args, **kwargs)
+
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        self.seen.forget(row.uuid)
         if self.changed is not None and row._table.name != "Open_vSwitch":
             self.changed()
+
+
+class _Seen:
+    """Values of port rows, kept until the port's row, its interface's or its queues' changes: reading a row costs 0.15 ms."""
+
+    def __init__(self) -> None:
+        self._ports: dict[Any, SeenPort] = {}
+        self._depends: dict[Any, Any] = {}
+
+    def forget(self, uuid: Any) -> None:
+        """The row with this UUID has changed."""
+        self._ports.pop(self._depends.get(uuid, uuid), None)
+
+    def port(self, row: Any, bridge: str) -> SeenPort:
+        """The value of a Port row."""
+        found = self._ports.get(row.uuid)
+        if found is None or found.port.bridge != bridge:
+            found = self._ports[row.uuid] = _seen_port(row, bridge)
+            for part in _parts(row):
+                self._depends[part.uuid] = row.uuid
+        return found
+
+    def keep(self, uuids: set[Any]) -> None:
+        """Drop what belongs to rows that are gone."""
+        if len(self._ports) > len(uuids):
+            self._ports = {uuid: seen for uuid, seen in self._ports.items() if uuid in uuids}
+            self._depends = {part: uuid for part, uuid in self._depends.items() if uuid in uuids}
+
+
+def _parts(row: Any) -> Iterator[Any]:
+    yield from row.interfaces
+    for qos in row.qos:
+        yield qos
+        yield from qos.queues.values()
 
 
 class Ovsdb:
@@ -85,6 +124,8 @@ class Ovsdb:
         try:
             with self._api.transaction(check_error=True, log_errors=False) as txn:
                 txn.add(_Apply(self._api, tuple(steps)))
+        except WorldError:
+            raise
         except RuntimeError as error:
             raise WorldError(f"OVSDB refused the change: {error}") from None
         except Exception as error:  # noqa: BLE001 - and for one that goes away.
@@ -98,18 +139,24 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
     """A snapshot of all rows as values."""
 
     def run_idl(self, txn: Any) -> None:
-        bridges, ports = {}, {}
-        used_shapes = set()
+        bridges: dict[str, SeenBridge] = {}
+        ports: dict[str, SeenPort] = {}
+        shaped: set[Any] = set()
+        uuids: set[Any] = set()
+        seen = self.api.idl.seen
         for row in self.api.tables["Bridge"].rows.values():
             bridges[row.name] = SeenBridge(
                 row.name, row.external_ids.get(OWNER, ""), row.datapath_type or "system", _first(row.fail_mode) or "standalone"
             )
             for port in row.ports:
-                if port.qos:
-                    used_shapes.add(port.qos[0].uuid)
-                if port.name != row.name and len(port.interfaces) >= 1:
-                    ports[port.name] = _seen_port(port, row.name)
-        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, used_shapes)))
+                uuids.add(port.uuid)
+                value = seen.port(port, row.name)
+                if value.port.name != row.name:
+                    ports[value.port.name] = value
+        if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
+            shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
+        seen.keep(uuids)
+        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, shaped)))
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
@@ -228,7 +275,9 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         return port, interface
 
     def _put_port(self, port: Port) -> None:
-        bridge = self.bridges[port.bridge]
+        bridge = self.bridges.get(port.bridge)
+        if bridge is None:
+            raise WorldError(f"there is no bridge {port.bridge} for port {port.name}")
         row, where = self.ports.get(port.name, (None, None))
         if row is not None and where is not bridge:
             self._drop_port(port.name)
