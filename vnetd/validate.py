@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from vnetd.errors import InputError
 from vnetd.model import names
 from vnetd.model.network import Network, Nic
-from vnetd.xmlread import read_domain, read_interface, read_network
+from vnetd.xmlread import read_domain, read_interface, read_network, root_of
 
-_ROOT = re.compile(rb"<([A-Za-z][\w.-]*)[\s/>]")
 MAX_READ = 4 * 1024 * 1024 + 1
 
 
@@ -37,17 +35,16 @@ def validate(paths: Sequence[Path]) -> list[tuple[Path, str, str | None]]:
 
 def _read(path: Path, networks: dict[str, Network], nics: list[tuple[Path, Nic]]) -> tuple[str, list[str]]:
     data = _bytes(path)
-    match = _ROOT.search(re.sub(rb"<!--.*?-->", b"", data[:65536], flags=re.DOTALL))
-    root = match[1].decode() if match else ""
+    root = root_of(data, "network", "domain", "interface")
     if root == "domain":
         reading = read_domain(data)
         nics.extend((path, nic) for nic in reading.domain.nics)
         return f"domain {reading.domain.name}", [str(fault.error) for fault in reading.faults]
     if root == "interface":
-        tap = names.ifname(path.stem, f"the file's name, which is the tap's: {path.name}")
+        tap = names.ifname(path.stem, "the file's name, which is the tap's")
         nics.append((path, read_interface(data, tap)))
         return f"tap {tap}", []
-    network = read_network(data)  # Any other root is refused there, by name.
+    network = read_network(data)
     networks[network.name] = network
     return f"network {network.name}", []
 

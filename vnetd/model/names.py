@@ -25,7 +25,8 @@ IpAddress = IPv4Address | IPv6Address
 _IFNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_LABEL = re.compile(r"[^\x00-\x1f\x7f/]{1,255}")
+_LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029/]{1,255}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
 _UNUSABLE = frozenset({"all", "default", "lo"})
 
 
@@ -36,7 +37,9 @@ def shown(text: str, limit: int = 60) -> str:
 
 def ifname(text: str, where: str) -> IfName:
     """The name of an interface. Raises InputError where the kernel or OVS could trip over it."""
-    if not _IFNAME.fullmatch(text) or text in _UNUSABLE:
+    if text in _UNUSABLE:
+        raise InputError(f"{where}: {shown(text)} has a meaning of its own on every host; write another name")
+    if not _IFNAME.fullmatch(text):
         raise InputError(
             f"{where}: {shown(text)} is no interface name; write 1 to 15 of A-Z a-z 0-9 _ . -, beginning with a letter, a digit or _"
         )
@@ -73,11 +76,15 @@ def address(text: str, where: str) -> IpAddress:
         raise InputError(f"{where}: {shown(text)} is no IP address; write one such as 192.0.2.11 or 2001:db8::11") from None
     if "%" in text or value.is_multicast or value.is_unspecified or value == IPv4Address("255.255.255.255"):
         raise InputError(f"{where}: {shown(text)} is not the address of one host; write a unicast address without a zone")
+    mapped = value.ipv4_mapped if isinstance(value, IPv6Address) else None
+    if mapped is not None:
+        # One host would have two spellings here, of which no interface ever carries this one.
+        raise InputError(f"{where}: {shown(text)} is an IPv4 address inside an IPv6 one; write {mapped}")
     return value
 
 
 def label(text: str, where: str) -> str:
-    """A name of a libvirt object or a peer: printable, without ``/``, 1 to 255 characters."""
+    """A name of a libvirt object or a peer: without ``/``, control characters or line ends (Unicode's too), 1 to 255 characters."""
     if not _LABEL.fullmatch(text):
         raise InputError(f"{where}: {shown(text)} is no name; write 1 to 255 printable characters without /")
     return text
@@ -85,10 +92,10 @@ def label(text: str, where: str) -> str:
 
 def uuid(text: str, where: str) -> str:
     """A UUID in its canonical form (RFC 4122), as libvirt prints it."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise InputError(f"{where}: {shown(text)} is no UUID; write one as uuidgen prints it") from None
+    # UUID() alone also takes signs, underscores and the digits of other scripts.
+    if not _UUID.fullmatch(text):
+        raise InputError(f"{where}: {shown(text)} is no UUID; write one as uuidgen prints it")
+    return str(UUID(text))
 
 
 def yes_no(text: str, where: str) -> bool:

@@ -1,7 +1,7 @@
 """XML text to values: the only place that knows libvirt's and vnetd's elements."""
 
 from vnetd.xmlread.domain import DomainReading, read_domain
-from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, serialize
+from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, root_of, serialize
 from vnetd.xmlread.hookdata import NetworkHook, read_network_hook, read_network_port
 from vnetd.xmlread.interface import interface_text, read_interface, with_mac
 from vnetd.xmlread.network import is_vnetd_network, read_network
@@ -18,6 +18,7 @@ __all__ = [
     "read_network",
     "read_network_hook",
     "read_network_port",
+    "root_of",
     "serialize",
     "with_mac",
 ]

@@ -10,7 +10,7 @@ from vnetd.model import names
 from vnetd.model.network import Domain, Nic
 from vnetd.xmlread.gate import DOMAIN_NS, parse
 from vnetd.xmlread.interface import nic_of, policies_of
-from vnetd.xmlread.node import Node
+from vnetd.xmlread.node import Node, extension
 
 Concerns = Callable[[str | None, str | None], bool]
 """Whether a NIC on this network or bridge (names, as they stand in the XML) is vnetd's business."""
@@ -43,8 +43,7 @@ def read_domain(data: bytes) -> DomainReading:
     name_node, uuid_node = root.child("name"), root.child("uuid")
     name = names.label((name_node.element.text or "") if name_node else "", f"{root.label} name")
     uuid = names.uuid((uuid_node.element.text or "").strip(), f"{root.label} uuid") if uuid_node else ""
-    metadata = root.child("metadata")
-    policies = policies_of(metadata.child("domain", DOMAIN_NS) if metadata else None)
+    policies = policies_of(extension(root, root.child("metadata"), "domain", DOMAIN_NS))
     nics: list[Nic] = []
     faults: list[NicFault] = []
     devices = root.child("devices")
@@ -74,8 +73,10 @@ def _same_twice(nics: list[Nic]) -> list[NicFault]:
     seen: set[tuple[object, object]] = set()
     faults = []
     for nic in nics:
-        key = (nic.mac, nic.network or nic.bridge)
-        if nic.mac is not None and key in seen:
+        place = nic.network or nic.bridge
+        key = (nic.mac, place)
+        # Where a NIC's script wires it, its tap's own file says the network, and this file does not.
+        if nic.mac is not None and place is not None and key in seen:
             text = f"<interface>: {nic.mac} stands on two NICs of the same network; give each its own <mac address='…'/>"
             faults.append(NicFault(nic.network, nic.bridge, InputError(text)))
         seen.add(key)

@@ -8,7 +8,7 @@ from vnetd.model import names
 from vnetd.model.network import NetworkPort
 from vnetd.xmlread.gate import parse, serialize
 from vnetd.xmlread.interface import nic_of
-from vnetd.xmlread.network import extension_of
+from vnetd.xmlread.network import is_meant_for_vnetd, name_of
 from vnetd.xmlread.node import Node
 
 
@@ -29,15 +29,14 @@ def read_network_hook(data: bytes) -> NetworkHook:
     network = root.child("network")
     if network is None:
         raise root.error("has no <network>; this is not what libvirt hands to a network hook")
-    name, uuid = network.child("name"), network.child("uuid")
     port = root.child("networkport")
-    text = (name.element.text or "") if name else ""
+    name = names.label(name_of(network), f"{network.label} name")
     if port is not None:
-        port.element.set("network", text)
+        port.element.set("network", name)
     return NetworkHook(
-        name=names.label(text, f"{network.label} name"),
-        uuid=names.uuid((uuid.element.text or "") if uuid else "", f"{network.label} uuid"),
-        ours=extension_of(network) is not None,
+        name=name,
+        uuid=names.uuid(_text(network.child("uuid")), f"{network.label} uuid"),
+        ours=is_meant_for_vnetd(network),
         network=serialize(network.element),
         port=serialize(port.element) if port is not None else None,
     )
@@ -46,13 +45,24 @@ def read_network_hook(data: bytes) -> NetworkHook:
 def read_network_port(data: bytes) -> NetworkPort:
     """A ``<networkport>`` as vnetd keeps it: with the name of its network as an attribute."""
     root = Node(parse(data, "networkport"))
-    uuid, owner, group = root.child("uuid"), root.child("owner"), root.child("group")
+    owner, group = root.child("owner"), root.child("group")
     owner_name, owner_uuid = (owner.child("name"), owner.child("uuid")) if owner else (None, None)
-    nic = nic_of(root, {}, owner=_text(owner_name), owner_uuid=_text(owner_uuid) or None)
-    portid = names.uuid(_text(uuid), f"{root.label} uuid")
+    nic = nic_of(
+        root,
+        {},
+        owner=names.label(_letters(owner_name), f"{root.label} owner") if owner_name else "",
+        owner_uuid=names.uuid(_text(owner_uuid), f"{root.label} owner uuid") if owner_uuid else None,
+    )
+    portid = names.uuid(_text(root.child("uuid")), f"{root.label} uuid")
     network = root.need("network", names.label)
-    return NetworkPort(portid, replace(nic, network=network, portgroup=_text(group) or None, portid=portid))
+    portgroup = names.label(_letters(group), group.label) if group else None
+    return NetworkPort(portid, replace(nic, network=network, portgroup=portgroup, portid=portid))
 
 
 def _text(node: Node | None) -> str:
-    return (node.element.text or "").strip() if node else ""
+    return _letters(node).strip()
+
+
+def _letters(node: Node | None) -> str:
+    """A name to the letter: blanks around it belong to it, for libvirt too."""
+    return (node.element.text or "") if node else ""

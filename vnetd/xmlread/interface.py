@@ -11,23 +11,20 @@ from vnetd.model.names import IfName, Mac
 from vnetd.model.network import Nic, Policy
 from vnetd.xmlread import parts
 from vnetd.xmlread.gate import DOMAIN_NS, parse, serialize
-from vnetd.xmlread.node import Node
+from vnetd.xmlread.node import Node, extension
 
 
 def read_interface(data: bytes, tap: IfName) -> Nic:
     """The NIC that a tap's own file describes. Raises InputError."""
     root = Node(parse(data, "interface"))
-    extension = root.child("interface", DOMAIN_NS)
-    policy = Policy()
-    if extension is not None:
-        policy = _extension_policy(extension)
+    ours = extension(root, root, "interface", DOMAIN_NS)
+    policy = _policy(ours) if ours is not None else Policy()
     nic = nic_of(root, {}, owner=str(tap), owner_uuid=None)
     if nic.network is None and nic.bridge is None:
-        raise root.error("does not say where the tap belongs; write <source network='…'/>")
-    if extension is not None and extension.element.get("mac") is not None:
-        said = extension.need("mac", names.mac)
-        if said != nic.mac:
-            raise extension.error(f"is for {said}, but the interface has {nic.mac or 'no <mac>'}; write the same address or none")
+        raise root.error("does not say where the tap belongs; write type='network' and <source network='…'/>")
+    said = ours.may("mac", names.mac) if ours is not None else None
+    if ours is not None and said not in (None, nic.mac):
+        raise ours.error(f"is for {said}, but the interface has {nic.mac or 'no <mac>'}; write the same address or none")
     target = root.child("target")
     if target is not None and target.element.get("dev") not in (None, tap):
         raise target.error(f"names another device than {tap}; leave <target> out, the file's name says it")
@@ -85,21 +82,20 @@ def mtu_size(text: str, where: str) -> int:
     return names.number(text, 68, 65535, where)
 
 
-def policies_of(extension: Node | None) -> dict[Mac, Policy]:
+def policies_of(ours: Node | None) -> dict[Mac, Policy]:
     """``<vnet:domain>``: a policy by the MAC of the NIC that it is for."""
     policies: dict[Mac, Policy] = {}
-    if extension is None:
+    if ours is None:
         return policies
-    extension.strict(DOMAIN_NS, (), ("interface",))
-    for node in extension.children("interface", DOMAIN_NS):
+    ours.strict(DOMAIN_NS, (), ("interface",))
+    for node in ours.children("interface", DOMAIN_NS):
         mac = node.need("mac", names.mac)
         if mac in policies:
             raise node.error(f"stands here twice for {mac}; write it once")
-        policies[mac] = _extension_policy(node)
+        policies[mac] = _policy(node)
     return policies
 
 
-def _extension_policy(node: Node) -> Policy:
+def _policy(node: Node) -> Policy:
     node.strict(DOMAIN_NS, ("mac",), ("policy",))
     return parts.policy(node, DOMAIN_NS)
-

@@ -8,7 +8,7 @@ from vnetd.model import names
 from vnetd.model.network import Network, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink
 from vnetd.xmlread import parts
 from vnetd.xmlread.gate import NETWORK_NS, parse
-from vnetd.xmlread.node import Node, choice
+from vnetd.xmlread.node import Node, choice, extension
 
 _overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
 MAX_PEERS = 4096
@@ -20,38 +20,43 @@ def read_network(data: bytes) -> Network:
 
 
 def is_vnetd_network(data: bytes) -> bool:
-    """Whether the ``<network>`` in ``data`` carries ``<vnet:network>``; others are not vnetd's business."""
-    return extension_of(Node(parse(data, "network"))) is not None
+    """Whether the ``<network>`` in ``data`` is meant for vnetd; others are not its business."""
+    return is_meant_for_vnetd(Node(parse(data, "network")))
 
 
 def network_of(element: etree._Element) -> Network:
     """The value of a ``<network>`` element, which a hook's XML has inside another."""
     root = Node(element)
-    extension = extension_of(root)
-    if extension is None:
+    ours = extension(root, root.child("metadata"), "network", NETWORK_NS)
+    if ours is None:
         raise root.error(f"has no <vnet:network xmlns:vnet='{NETWORK_NS}'/> in its <metadata>; add it to make the network vnetd's")
-    extension.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup"))
+    ours.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup"))
     _require_openvswitch(root)
     bridge = root.child("bridge")
     if bridge is None:
         raise root.error("has no bridge; write <bridge name='br-…'/>")
     uuid = _text(root, "uuid")
     return Network(
-        name=names.label(_text(root, "name"), f"{root.label} name"),
+        name=names.label(name_of(root), f"{root.label} name"),
         uuid=names.uuid(uuid, f"{root.label} uuid") if uuid else "",
         bridge=bridge.need("name", names.ifname),
         vlan=parts.vlan(root),
-        portgroups=_portgroups(root, extension),
-        overlay=_overlay(extension),
-        uplink=_uplink(extension),
-        policy=parts.policy(extension, NETWORK_NS),
+        portgroups=_portgroups(root, ours),
+        overlay=_overlay(ours),
+        uplink=_uplink(ours),
+        policy=parts.policy(ours, NETWORK_NS),
     )
 
 
-def extension_of(root: Node) -> Node | None:
-    """The ``<vnet:network>`` of a ``<network>``, or None where it is not vnetd's."""
-    metadata = root.child("metadata")
-    return metadata.child("network", NETWORK_NS) if metadata else None
+def is_meant_for_vnetd(root: Node) -> bool:
+    """Whether a ``<network>`` has anything of vnetd's in its metadata, readable or not: what is wrong there must not go unread."""
+    return root.element.find(f"metadata/{{{NETWORK_NS}}}*") is not None
+
+
+def name_of(root: Node) -> str:
+    """A network's name to the letter: libvirt keeps blanks around it, and NICs ask for it so."""
+    node = root.child("name")
+    return (node.element.text or "") if node else ""
 
 
 def _text(root: Node, name: str) -> str:
@@ -68,9 +73,9 @@ def _require_openvswitch(root: Node) -> None:
         raise root.error("has no Open vSwitch port type; write <virtualport type='openvswitch'/>")
 
 
-def _portgroups(root: Node, extension: Node) -> tuple[PortGroup, ...]:
+def _portgroups(root: Node, ours: Node) -> tuple[PortGroup, ...]:
     policies: dict[str, Policy] = {}
-    for node in extension.children("portgroup", NETWORK_NS):
+    for node in ours.children("portgroup", NETWORK_NS):
         node.strict(NETWORK_NS, ("name",), ("policy",))
         name = node.need("name", names.label)
         if name in policies:
@@ -89,40 +94,47 @@ def _portgroups(root: Node, extension: Node) -> tuple[PortGroup, ...]:
             policy=policies.pop(name, Policy()),
         )
     for name in policies:
-        raise extension.error(f"has a <vnet:portgroup name={names.shown(name)}> but the network has no <portgroup> of that name")
+        raise ours.error(f"has a <vnet:portgroup name={names.shown(name)}> but the network has no <portgroup> of that name")
     if sum(group.default for group in groups.values()) > 1:
         raise root.error("has two default portgroups; write default='yes' on one")
     return tuple(groups.values())
 
 
-def _overlay(extension: Node) -> Overlay | None:
-    node = extension.child("overlay", NETWORK_NS)
+def _overlay(ours: Node) -> Overlay | None:
+    node = ours.child("overlay", NETWORK_NS)
     if node is None:
         return None
     node.strict(NETWORK_NS, ("type", "segment"), ("peer",))
     kind = node.need("type", _overlay_type)
     segment = node.need("segment", lambda text, where: names.number(text, 0, kind.segment_limit, where))
+    children = list(node.children("peer", NETWORK_NS))
+    if not children:
+        raise node.error("has no peers; write <vnet:peer name='hv1' address='192.0.2.11'/> for every hypervisor, this one too")
+    if len(children) > MAX_PEERS:
+        raise node.error(f"has {len(children)} peers; write at most {MAX_PEERS}")
+    peers = _peers(children)
+    if len({peer.address.version for peer in peers}) > 1:
+        raise node.error("mixes IPv4 and IPv6 peers, between which no tunnel can be; write one kind")
+    return Overlay(kind, segment, peers)
+
+
+def _peers(children: list[Node]) -> tuple[Peer, ...]:
     peers: list[Peer] = []
     taken: dict[object, str] = {}
-    for child in node.children("peer", NETWORK_NS):
+    for child in children:
         child.strict(NETWORK_NS, ("name", "address"), ())
         peer = Peer(child.need("name", names.label), child.need("address", names.address))
         for key in (peer.name, peer.address):
             if key in taken:
-                raise child.error(f"has {key}, which peer {names.shown(taken[key])} has already; each host stands here once")
+                other = names.shown(taken[key])
+                raise child.error(f"has {names.shown(str(key))}, which peer {other} has already; each host stands here once")
             taken[key] = peer.name
         peers.append(peer)
-    if not peers:
-        raise node.error("has no peers; write <vnet:peer name='hv1' address='192.0.2.11'/> for every hypervisor, this one too")
-    if len(peers) > MAX_PEERS:
-        raise node.error(f"has {len(peers)} peers; write at most {MAX_PEERS}")
-    if len({peer.address.version for peer in peers}) > 1:
-        raise node.error("mixes IPv4 and IPv6 peers, between which no tunnel can be; write one kind")
-    return Overlay(kind, segment, tuple(peers))
+    return tuple(peers)
 
 
-def _uplink(extension: Node) -> Uplink | None:
-    node = extension.child("uplink", NETWORK_NS)
+def _uplink(ours: Node) -> Uplink | None:
+    node = ours.child("uplink", NETWORK_NS)
     if node is None:
         return None
     node.strict(NETWORK_NS, ("dev", "force"), ())

@@ -9,8 +9,13 @@ from lxml import etree
 
 from vnetd.errors import InputError
 from vnetd.model.names import shown
+from vnetd.xmlread.gate import OURS
 
 T = TypeVar("T")
+
+_ours_among_libvirts = etree.XPath(
+    "descendant::*[" + " or ".join(f"namespace-uri() = '{one}'" for one in OURS) + "][not(ancestor::*[namespace-uri() != ''])]"
+)
 
 
 class Node:
@@ -21,10 +26,15 @@ class Node:
 
     @property
     def label(self) -> str:
-        """``<vnet:peer>`` or ``<tag>``, with its line."""
+        """``line 7, <vnet:peer>``."""
+        return f"line {self.element.sourceline}, {self.tag}"
+
+    @property
+    def tag(self) -> str:
+        """``<vnet:peer>`` or ``<portgroup>``."""
         name = etree.QName(self.element)
         prefix = "vnet:" if name.namespace else ""
-        return f"line {self.element.sourceline}, <{prefix}{shown(name.localname)[1:-1]}>"
+        return f"<{prefix}{_bare(name.localname)}>"
 
     def error(self, text: str) -> InputError:
         return InputError(f"{self.label}: {text}")
@@ -62,17 +72,31 @@ class Node:
             attribute = str(raw)
             if not attribute.startswith("{") and attribute not in attributes:
                 raise self.error(f"has no attribute {shown(attribute)}; {_listed('it takes', attributes)}")
-            if attribute.startswith(f"{{{namespace}}}"):
-                raise self.error(f"write {etree.QName(attribute).localname} without a prefix")
+            if etree.QName(attribute).namespace in OURS:
+                raise self.error(f"write {_bare(etree.QName(attribute).localname)} without a prefix")
         for child in self.element.iterchildren(tag=etree.Element):
             name = etree.QName(child)
-            if name.namespace == namespace and name.localname not in children:
-                raise Node(child).error(f"does not belong in {self.label}; {_listed('it takes', children)}")
+            if name.namespace in OURS and (name.namespace != namespace or name.localname not in children):
+                raise Node(child).error(f"does not belong in {self.tag}; {_listed('it takes', children)}")
             if not name.namespace:
-                raise Node(child).error(f"stands inside vnetd's element without its prefix; write vnet:{name.localname}")
+                raise Node(child).error(f"stands inside vnetd's element without its prefix; write vnet:{_bare(name.localname)}")
         texts = [self.element.text, *(child.tail for child in self.element)]
-        if any(text and text.strip() for text in texts):
+        if any(text and text.strip(" \t\r\n") for text in texts):
             raise self.error("takes no text")
+
+
+def extension(root: Node, home: Node | None, name: str, namespace: str) -> Node | None:
+    """vnetd's one element below ``root``, which stands in ``home``; any other of vnetd's among libvirt's elements is refused.
+
+    libvirt drops what stands elsewhere, and a name with a slip in it would go unread: either would silently lose a policy.
+    """
+    # What stands inside a foreign element is not vnetd's business, and what stands inside vnetd's own is for strict().
+    for element in _ours_among_libvirts(root.element):
+        parent = Node(element.getparent())
+        if home is None or parent.element is not home.element or element.tag != f"{{{namespace}}}{name}":
+            place = root.tag if home is root else "<metadata>"
+            raise Node(element).error(f"does not belong in {parent.tag}; write <vnet:{name} xmlns:vnet='{namespace}'> in {place}")
+    return home.child(name, namespace) if home is not None else None
 
 
 def choice(kind: Callable[[str], T], values: tuple[str, ...]) -> Callable[[str, str], T]:
@@ -84,6 +108,10 @@ def choice(kind: Callable[[str], T], values: tuple[str, ...]) -> Callable[[str, 
         return kind(text)
 
     return parse
+
+
+def _bare(text: str) -> str:
+    return shown(text)[1:-1]
 
 
 def _listed(verb: str, names: tuple[str, ...]) -> str:

@@ -30,7 +30,7 @@ def vlan(parent: Node) -> Vlan | None:
     for one, other in pairwise(ids):
         if one == other:
             raise node.error(f"names VLAN {one} twice; write it once")
-    natives = [(number, tag.need("nativeMode", _native)) for number, tag in tags if tag.element.get("nativeMode")]
+    natives = [(number, tag.need("nativeMode", _native)) for number, tag in tags if tag.element.get("nativeMode") is not None]
     if len(natives) > 1:
         raise node.error("has two native VLANs; write nativeMode on one <tag>")
     wants_trunk = node.may("trunk", names.yes_no)
@@ -44,9 +44,7 @@ def vlan(parent: Node) -> Vlan | None:
 
 
 def _native(text: str, where: str) -> VlanMode:
-    return choice({"tagged": VlanMode.NATIVE_TAGGED, "untagged": VlanMode.NATIVE_UNTAGGED}.__getitem__, ("tagged", "untagged"))(
-        text, where
-    )
+    return choice({"tagged": VlanMode.NATIVE_TAGGED, "untagged": VlanMode.NATIVE_UNTAGGED}.__getitem__, ("tagged", "untagged"))(text, where)
 
 
 def bandwidth(parent: Node) -> Bandwidth:

@@ -1,0 +1,155 @@
+"""The worked examples in xml/: each is read, checked against vnet.rng and libvirt's schemas, and means what it says."""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from vnetd.model.names import IfName, Mac
+from vnetd.model.network import (
+    Bandwidth,
+    Guard,
+    Network,
+    Nic,
+    Overlay,
+    OverlayType,
+    Peer,
+    Policy,
+    PortGroup,
+    Rate,
+    Uplink,
+    Vlan,
+    VlanMode,
+)
+from vnetd.validate import validate
+from vnetd.xmlread import DOMAIN_NS, NETWORK_NS, read_domain, read_interface, read_network
+
+XML = Path(__file__).resolve().parents[2] / "xml"
+LIBVIRT_SCHEMAS = Path("/usr/share/libvirt/schemas")
+EXAMPLES = sorted(str(path.relative_to(XML)) for path in XML.rglob("*.xml"))
+RELAXNG = "{http://relaxng.org/ns/structure/1.0}"
+NOTES = "{http://relaxng.org/ns/compatibility/annotations/1.0}"
+
+VLANS = (
+    PortGroup("vlan-10", default=True, vlan=Vlan(VlanMode.ACCESS, 10)),
+    PortGroup("vlan-20", vlan=Vlan(VlanMode.ACCESS, 20)),
+    PortGroup("vlan-all", vlan=Vlan(VlanMode.TRUNK, None, (10, 20))),
+)
+
+
+def peers(count: int, prefix: str) -> tuple[Peer, ...]:
+    return tuple(Peer(f"hv{number}", ip_address(f"{prefix}{10 + number}")) for number in range(1, count + 1))
+
+
+NETWORKS = {
+    "isolated.xml": Network("isolated", "", IfName("br-isolated")),
+    "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink(IfName("eth1"))),
+    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink(IfName("eth1"))),
+    "overlay-gre.xml": Network(
+        "blue", "", IfName("br-blue"), portgroups=VLANS, overlay=Overlay(OverlayType.GRE, 100, peers(5, "192.0.2."))
+    ),
+    "overlay-vxlan.xml": Network(
+        "green",
+        "",
+        IfName("br-green"),
+        portgroups=(PortGroup("guests", default=True), PortGroup("router", policy=Policy(Guard.NONE))),
+        overlay=Overlay(OverlayType.VXLAN, 5001, peers(2, "192.0.2.")),
+        policy=Policy(Guard.MAC),
+    ),
+    "overlay-geneve.xml": Network(
+        "red",
+        "",
+        IfName("br-red"),
+        portgroups=(
+            PortGroup("limited", default=True, bandwidth=Bandwidth(Rate(12500, 25000, 1024), Rate(12500, None, 1024))),
+            PortGroup("unlimited"),
+        ),
+        overlay=Overlay(OverlayType.GENEVE, 7001, peers(3, "2001:db8::")),
+    ),
+}
+
+GUESTS = {
+    "domain-portgroup.xml": Nic(Mac("52:54:00:00:00:01"), network="blue", portgroup="vlan-10", owner="vm1"),
+    "domain-trunk.xml": Nic(Mac("52:54:00:00:00:02"), network="blue", portgroup="vlan-all", policy=Policy(Guard.NONE), owner="router1"),
+    "domain-own-vlan.xml": Nic(
+        Mac("52:54:00:00:00:03"),
+        network="blue",
+        vlan=Vlan(VlanMode.ACCESS, 30),
+        bandwidth=Bandwidth(Rate(12500, 25000, 1024), Rate(6250, None, 512)),
+        owner="vm3",
+    ),
+    "domain-ethernet.xml": Nic(Mac("52:54:00:00:00:04"), tap=IfName("tap0"), owner="vm4"),
+}
+
+TAPS = {"taps/tap0.xml": Nic(None, network="blue", portgroup="vlan-20", tap=IfName("tap0"), policy=Policy(Guard.MAC), owner="tap0")}
+
+
+def test_every_example_has_its_meaning_written_here():
+    assert sorted({*NETWORKS, *GUESTS, *TAPS}) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_means(name):
+    assert read_network((XML / name).read_bytes()) == NETWORKS[name]
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_guest_means(name):
+    reading = read_domain((XML / name).read_bytes())
+    assert reading.faults == ()
+    assert reading.domain.nics == (GUESTS[name],)
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_a_tap_means(name):
+    assert read_interface((XML / name).read_bytes(), IfName(Path(name).stem)) == TAPS[name]
+
+
+def test_the_examples_fit_together():
+    rows = validate([XML / name for name in EXAMPLES])
+    assert [row for row in rows if row[2] is not None] == []
+    assert len(rows) == len(EXAMPLES)
+
+
+def test_the_ethernet_guest_and_the_tap_file_are_about_the_same_tap():
+    assert GUESTS["domain-ethernet.xml"].tap == TAPS["taps/tap0.xml"].tap
+
+
+def vnet_elements(name: str) -> list[etree._Element]:
+    """The outermost elements of vnetd's in an example."""
+    root = etree.parse(str(XML / name)).getroot()
+    return [
+        element for element in root.iter(f"{{{NETWORK_NS}}}*", f"{{{DOMAIN_NS}}}*") if etree.QName(element.getparent()).namespace is None
+    ]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_vnets_own_elements_are_valid(name):
+    schema = etree.RelaxNG(etree.parse(str(XML / "vnet.rng")))
+    found = vnet_elements(name)
+    # Guests need nothing of vnetd's, networks always do.
+    assert found or name in GUESTS
+    for element in found:
+        schema.assertValid(element)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *GUESTS])
+def test_libvirts_own_schema_accepts_it(name):
+    schema = LIBVIRT_SCHEMAS / ("network.rng" if name in NETWORKS else "domain.rng")
+    etree.RelaxNG(etree.parse(str(schema))).assertValid(etree.parse(str(XML / name)))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_comment_on_top_says_what_it_is_for(name):
+    text = (XML / name).read_text(encoding="utf-8")
+    comment = text[: text.index("-->")].removeprefix("<!--").strip().splitlines()
+    assert 2 <= len(comment) <= 6
+    assert Path(name).name in " ".join(comment)
+
+
+def test_every_definition_of_the_schema_is_explained():
+    root = etree.parse(str(XML / "vnet.rng")).getroot()
+    for define in root.iter(f"{RELAXNG}define"):
+        assert define[0].tag == f"{NOTES}documentation", define.get("name")
+        assert len(define[0].text) > 10
