@@ -205,8 +205,7 @@ class Daemon:
             self._read_settings_again()
         for listing in (work.listing, *(ticket.listing for ticket in work.tickets)):
             if listing is not None:
-                work.look |= self._service.store.sync(listing.began, listing.networks, listing.domains) or not self._service.complete
-                self._service.complete = True
+                work.look |= self._take_over(listing)
         statuses = [ticket for ticket in work.tickets if ticket.request.verb == "status"]
         asked = [ticket for ticket in work.tickets if ticket.request.verb != "status"]
         doubt = work.doubt or any(ticket.request.verb == "apply" for ticket in asked)
@@ -215,6 +214,13 @@ class Daemon:
         for ticket in statuses:
             ticket.answer = self._status()
             ticket.done.set()
+
+    def _take_over(self, listing: Listing) -> bool:
+        try:
+            return self._service.sync(listing.began, listing.networks, listing.domains)
+        except VnetdError as error:
+            self._failed(str(error))
+            return False
 
     def _guarded(self, asked: list[Ticket], doubt: bool) -> None:
         """One pass, whatever it meets: this thread must not end."""

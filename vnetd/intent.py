@@ -1,6 +1,6 @@
 """From what the sources say to what should be: one pure function, ``desire``.
 
-Strategy: networks first, in the order of their names, then NICs. Whatever is wrong
+Strategy: networks first, those that run before newcomers, then NICs. Whatever is wrong
 with one of them becomes a Problem of that one and nothing more; the others are
 served. Names that vnetd gives (patches, tunnels) depend only on what they stand
 for, so that every host and every run gives the same.
@@ -50,12 +50,18 @@ _TUNNEL_PREFIX = {OverlayType.GRE: "gre-", OverlayType.VXLAN: "vxl-", OverlayTyp
 def desire(inventory: Inventory, host: Host, rows: Rows) -> Desired:
     """What should be on ``host``. ``rows`` only tells which tap libvirt made for which NIC, and who owns a bridge."""
     draft = _Draft(host, rows, problems=list(inventory.problems))
-    for network in sorted(inventory.networks, key=lambda one: (one.name, one.uuid)):
+    for network in sorted(inventory.networks, key=partial(_seniority, rows)):
         draft.attempt("network", network.name, partial(draft.add_network, network))
     draft.add_tunnel_bridge()
     for nic in _merged(inventory.nics, rows):
         draft.attempt("port", nic.tap or f"of {nic.owner} {nic.mac}", partial(draft.add_guest, nic))
     return draft.finish(inventory)
+
+
+def _seniority(rows: Rows, network: Network) -> tuple[bool, str, str]:
+    """Networks that run come before newcomers, so that what a newcomer takes by mistake is not taken from them."""
+    seen = rows.bridges.get(network.bridge)
+    return seen is None or seen.owner != (network.uuid or network.name), network.name, network.uuid
 
 
 def tunnel_name(kind: OverlayType, local: IpAddress, remote: IpAddress) -> str:
@@ -213,6 +219,8 @@ class _Draft:
         if network is None:
             return
         group = self.group_of(nic, network)
+        if nic.tap is not None and self.is_anothers(nic):
+            return  # libvirt has given the tap's name to another guest since; its own claim is on the way.
         if nic.tap is None:
             return  # Announced only: its tap is not there yet, and nothing can be said of a port without a name.
         if nic.tap in self.ports:
@@ -223,7 +231,8 @@ class _Draft:
         bandwidth = _bandwidth(nic, group)
         vlan = nic.vlan or (group.vlan if group else None) or network.vlan or UNTAGGED
         self.guests[nic.tap] = PortFacts(nic.owner, network.name, group.name if group else None, nic.mac, guard)
-        if nic.tap not in self.host.links and nic.tap not in self.rows.ports:
+        if nic.tap not in self.host.links:
+            # A port kept for it would take the next tap of that name into this network.
             raise WorldError("its tap device is not there")
         seen = self.rows.ports.get(nic.tap)
         if seen is not None and not (seen.marked or seen.libvirts):
@@ -241,6 +250,12 @@ class _Draft:
         if nic.owner_uuid is None:
             # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
             self.links_up.add(nic.tap)
+
+    def is_anothers(self, nic: Nic) -> bool:
+        """Whether the port row says that the tap is another guest's than this NIC's."""
+        seen = self.rows.ports.get(nic.tap or "")
+        owner = dict(seen.port.ids).get("vm-id") if seen is not None else None
+        return owner is not None and owner != nic.owner_uuid
 
     def network_of(self, nic: Nic) -> Network | None:
         if nic.network is not None:

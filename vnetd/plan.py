@@ -14,13 +14,16 @@ to be gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vnetd.intent import patch_names
 from vnetd.model.network import Problem
 from vnetd.model.state import Bridge, Desired, Meter, Observed, Port, Role, Rows, SeenPort, Table
 from vnetd.pipeline import Flow, by_lines, is_learned, is_ours, network_flows, referenced_ports, tunnel_flows
+
+_METER = re.compile(r"meter:(\d+)")
 
 FAIL_MODE = "secure"
 """A bridge without flows passes nothing (ovs-vswitchd.conf.db(5)). Set at birth: a change empties the flow table."""
@@ -178,9 +181,17 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     puts = [*_bridge_puts(desired, observed.rows), *_port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
-    links = tuple(sorted(name for name in desired.links_up if name in observed.host.links and not observed.host.links[name].up))
+    links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     return Plan((*drops, *puts, *sweep), meters, flows, links, expected)
+
+
+def _links_to_set_up(desired: Desired, observed: Observed) -> Iterator[str]:
+    """Links that are down although their port is there: earlier, a tap would lose its guest's first frames."""
+    for name in desired.links_up:
+        link, seen = observed.host.links.get(name), observed.rows.ports.get(name)
+        if link is not None and not link.up and seen is not None and seen.live:
+            yield name
 
 
 def kept_bridges(desired: Desired, rows: Rows) -> list[Problem]:
@@ -301,7 +312,8 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
             wanted = {}
         else:
             continue
-        if step := _flow_step(name, wanted, table, numbers):
+        learned = _learnable(desired, numbers) if name == desired.tunnel_bridge else set()
+        if step := _flow_step(name, wanted, table, learned):
             flow_steps.append(step)
         wirings = desired.wirings.get(name)
         meters = {numbers[wire.port]: wire.meter for wire in (wirings.guests if wirings else ()) if wire.meter and wire.port in numbers}
@@ -316,16 +328,25 @@ def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Fl
     return network_flows(desired.wirings[bridge], numbers)
 
 
-def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table, numbers: Mapping[str, int]) -> ChangeFlows | None:
+def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[int]]:
+    """The pairs of patch and tunnel between which the switch may learn where a MAC address is."""
+    return {
+        frozenset({numbers[segment.patch], numbers[tunnel]})
+        for segment in desired.segments
+        for tunnel in segment.tunnels
+        if segment.patch in numbers and tunnel in numbers
+    }
+
+
+def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table, learnable: Collection[frozenset[int]]) -> ChangeFlows | None:
     missing = sorted(line for line in wanted if line not in table.flows)
     replaced = {flow_key(line) for line in missing}
-    alive = set(numbers.values())
     remove = [
         line
         for line in sorted(table.flows)
         if line not in wanted
         and is_ours(line)
-        and (not is_learned(line) or not referenced_ports(line) <= alive)
+        and not (is_learned(line) and frozenset(referenced_ports(line)) in learnable)
         and flow_key(line) not in replaced
     ]
     if not missing and not remove:
@@ -338,13 +359,16 @@ def flow_key(line: str) -> str:
 
     Timeouts and flags stand between the two, each followed by a comma and a blank; a match has no blank.
     """
-    head = line.partition(" actions=")[0].split(", ")
+    head = f"{line.partition('actions=')[0].strip()} ".split(", ")
     table = [part for part in head[1:-1] if part.startswith("table=")]
-    return ",".join([*table, head[-1]])
+    match = head[-1].split()[-1:]
+    return ",".join([*table, *match])
 
 
 def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table) -> ChangeMeters | None:
     put = tuple((number, meter) for number, meter in sorted(wanted.items()) if number not in table.meters)
     change = tuple((number, meter) for number, meter in sorted(wanted.items()) if number in table.meters and table.meters[number] != meter)
-    drop = tuple(sorted(set(table.meters) - set(wanted)))
+    # A meter that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted meter with it.
+    named = {int(number) for line in table.flows if not is_ours(line) for number in _METER.findall(line)}
+    drop = tuple(sorted(set(table.meters) - set(wanted) - named))
     return ChangeMeters(bridge, put, change, drop) if put or change or drop else None

@@ -39,9 +39,18 @@ def mac_of(argv: Sequence[str], tap: str, script: str) -> Mac | None:
     if len(found) != 1:
         return None
     mac = found[0][1]
-    if mac is None and len(list(_taps(argv))) == 1:
+    if mac is None and _nics(argv) == 1:
         mac = DEFAULT_MAC
     return names.mac(mac, "QEMU's mac=") if mac else None
+
+
+def _nics(argv: Sequence[str]) -> int:
+    """How many NICs the guest has: QEMU counts its default addresses up over all of them."""
+    flags = [(flag.lstrip("-"), _options(value)) for flag, value in pairwise(argv)]
+    return sum(
+        (flag == "nic" and kind != "none") or (flag == "net" and kind == "nic") or (flag == "device" and "netdev" in options)
+        for flag, (kind, options) in flags
+    )
 
 
 def _taps(argv: Sequence[str]) -> list[tuple[dict[str, str], str | None]]:

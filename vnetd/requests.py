@@ -61,8 +61,9 @@ _MAY_REFUSE = {("qemu", "prepare"), ("qemu", "start"), ("network", "start")}
 
 def may_refuse(request: Request) -> bool:
     """Whether the asker can be told no without harm to a running guest."""
-    operation = request.arguments[1] if len(request.arguments) > 1 else ""
-    return request.verb not in ("qemu", "network", "ifdown") or (request.verb, operation) in _MAY_REFUSE
+    if request.verb in ("qemu", "network"):
+        return len(request.arguments) < 2 or (request.verb, request.arguments[1]) in _MAY_REFUSE
+    return request.verb != "ifdown"
 
 
 def accept(store: Store, request: Request, taps: Path = TAPS) -> Intake:
@@ -150,7 +151,7 @@ def _qemu(store: Store, name: str, operation: str, payload: bytes) -> Intake:
     if operation == "start":
         taps = _taps_of(store, reading)
         return Intake(
-            news or bool(taps),
+            bool(taps),
             check=lambda outcome: _check_ports(outcome, taps),
             undo=lambda: Intake(store.drop(Kind.DOMAIN, domain.uuid)),
         )
@@ -266,14 +267,24 @@ def _ifdown(store: Store, request: Request) -> Intake:
 
 
 def _reread_taps(store: Store, taps: Path) -> Intake:
-    """``apply``: a tap's own file may have been edited since its script ran."""
+    """``apply``: a tap's own file may have been edited since its script ran. A bad one is said, and changes nothing."""
+    faults = []
     for name in store.taps():
         path = taps / f"{name}.xml"
-        if not path.exists():
+        try:
+            data = path.read_bytes()
+            nic = read_interface(data, names.ifname(name, "tap"))
+        except FileNotFoundError:
             continue
-        data = path.read_bytes()
-        nic = read_interface(data, names.ifname(name, "tap"))
+        except (OSError, InputError) as error:
+            faults.append(f"{path}: {error}")
+            continue
         entry = store.get(Kind.TAP, name)
         old: Mac | None = entry.value.mac if entry and isinstance(entry.value, Nic) else None
         store.put(Kind.TAP, name, with_mac(data, old) if nic.mac is None and old else data)
-    return Intake(True)
+
+    def check(outcome: Outcome) -> None:
+        if faults:
+            raise InputError("; ".join(faults))
+
+    return Intake(True, check=check)

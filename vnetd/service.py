@@ -2,8 +2,8 @@
 
 Strategy: every request waiting is taken into the store, then one pass makes the
 world so, then each is checked against the outcome. A refused one is taken back
-and a second pass removes what it left. Passes of different processes take turns by
-a lock on a file.
+and a second pass removes what it left. Processes take turns by a lock on a file, under
+which the spool is read again where another has written to it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,21 @@ class Service:
 
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests by one pass (and a second one, when some must be taken back)."""
+        try:
+            with locked(self.lock):
+                self.store.refresh()
+                return self._serve(requests)
+        except VnetdError as error:
+            self.trouble = str(error)
+            return [Answer(error.status, str(error)) if may_refuse(request) else Answer() for request in requests]
+
+    def _serve(self, requests: Sequence[Request]) -> list[Answer]:
         intakes: list[Intake | Answer] = [self._accept(request) for request in requests]
         accepted = [intake for intake in intakes if isinstance(intake, Intake) and intake.news]
         failure: VnetdError | None = None
         if accepted:
             try:
-                self.run(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
+                self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
             except VnetdError as error:
                 failure = error
         answers = [
@@ -65,14 +74,26 @@ class Service:
         self._take_back(intakes, answers)
         return answers
 
-    def run(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
+    def run(self) -> Outcome:
         """One pass. Raises WorldError when the world cannot be reached or refuses."""
+        with locked(self.lock):
+            self.store.refresh()
+            return self._pass()
+
+    def sync(self, began: float, networks: Mapping[str, bytes], domains: Mapping[str, bytes]) -> bool:
+        """Take over a listing of libvirt's; whether a pass is called for."""
+        with locked(self.lock):
+            self.store.refresh()
+            news = self.store.sync(began, networks, domains) or not self.complete
+        self.complete = True
+        return news
+
+    def _pass(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
         # What a failed pass should have taken away is still to be taken away by the next one.
         self.gone_networks |= gone_networks
         self.gone_taps |= gone_taps
         try:
-            with locked(self.lock):
-                outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), self.rim())
+            outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), self.rim())
         except VnetdError as error:
             self.trouble = str(error)
             raise
@@ -105,7 +126,7 @@ class Service:
 
     def _answer(self, request: Request, intake: Intake, failure: VnetdError | None) -> Answer:
         try:
-            if failure is not None:
+            if failure is not None and intake.news:
                 raise failure
             if intake.check is not None and self.last is not None:
                 intake.check(self.last)
@@ -122,7 +143,7 @@ class Service:
         ]
         if undone:
             try:
-                self.run(_gone(undone, "gone_networks"), _gone(undone, "gone_taps"))
+                self._pass(_gone(undone, "gone_networks"), _gone(undone, "gone_taps"))
             except VnetdError as error:
                 LOG.warning("what was refused could not be cleared away yet: %s", error)
 

@@ -22,9 +22,10 @@ def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[tup
     errors = _Errors(problems)
     by_port: dict[str, dict[str, int]] = {}
     for port, reason, packets, _ in drops:
-        by_port.setdefault(port, {})[reason] = packets
+        counts = by_port.setdefault(port, {})
+        counts[reason] = counts.get(reason, 0) + packets
     return {
-        "networks": _networks(desired, observed, errors),
+        "networks": _networks(desired, observed, errors, by_port),
         "ports": [*_ports(desired, observed, errors, by_port), *_unclaimed(desired, observed)],
         "tunnels": _tunnels(desired, observed, errors),
         "problems": [{"kind": one.kind, "name": one.name, "text": one.text, "soft": one.soft} for one in problems],
@@ -43,7 +44,7 @@ class _Errors:
         return state, "; ".join(one.text for one in mine)
 
 
-def _networks(desired: Desired, observed: Observed, errors: _Errors) -> list[dict[str, Any]]:
+def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
     found = []
     for name, network in sorted(desired.networks.items()):
         state, words = errors.of("network", network.name, network.uuid)
@@ -64,6 +65,7 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors) -> list[dic
                 if overlay
                 else None,
                 "uplink": network.uplink.dev if network.uplink else None,
+                "dropped": drops.get(network.bridge, {}),
                 "ports": sum(1 for facts in desired.guests.values() if facts.network == name),
                 "error": words or None,
             }
@@ -151,10 +153,19 @@ def as_text(found: dict[str, Any]) -> str:
     else:
         blocks.append("vnetd does not run; this is what one look at the host shows")
     networks = [
-        (one["name"], one["bridge"], _overlay_words(one), one["uplink"] or "-", str(one["ports"]), one["state"], one["error"] or "")
+        (
+            one["name"],
+            one["bridge"],
+            _overlay_words(one),
+            one["uplink"] or "-",
+            str(one["ports"]),
+            _drop_words(one["dropped"]),
+            one["state"],
+            one["error"] or "",
+        )
         for one in found["networks"]
     ]
-    blocks.append(_columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "STATE", ""), networks))
+    blocks.append(_columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "DROPPED", "STATE", ""), networks))
     ports = [
         (one["tap"], one["guest"] or "-", one["network"] or "-", one["portgroup"] or "-", one["mac"] or "-", one["vlan"] or "-",
          one["guard"] or "-", _drop_words(one["dropped"]), one["state"], one["error"] or "")

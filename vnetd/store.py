@@ -46,6 +46,13 @@ class Entry:
     key: str
     data: bytes
     said: float
+    last_good: Entry | None = None
+    """What was said before this, where this cannot be read: a typo in what runs must cut nobody off."""
+
+    @property
+    def good(self) -> Entry | None:
+        """The entry that is in force."""
+        return self.last_good if isinstance(self.value, InputError) else self
 
     @cached_property
     def value(self) -> Network | DomainReading | Nic | InputError:
@@ -70,18 +77,35 @@ class Store:
 
     root: Path = SPOOL
     entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict)
+    read_at: dict[Kind, int] = field(default_factory=dict)
+    """Each folder's time of change, in ns, when it was last read or written here."""
 
     def load(self) -> None:
         """Read the spool, forgetting what is long gone. Raises WorldError when it cannot be read."""
+        self.refresh()
+        self._forget()
+
+    def refresh(self) -> None:
+        """Take over what another process has written meanwhile; four stats where none has. Raises WorldError."""
         try:
             for kind in Kind:
                 folder = self.root / kind
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                for path in folder.glob("*.xml"):
-                    self.entries[kind, path.stem] = Entry(kind, path.stem, path.read_bytes(), path.stat().st_mtime)
+                if folder.stat().st_mtime_ns != self.read_at.get(kind):
+                    self._read(kind, folder)
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be read: {error}") from None
-        self._forget()
+
+    def _read(self, kind: Kind, folder: Path) -> None:
+        self.read_at[kind] = folder.stat().st_mtime_ns
+        found = {path.stem: path for path in folder.glob("*.xml")}
+        for key, path in found.items():
+            old, data = self.entries.get((kind, key)), path.read_bytes()
+            if old is None or (old.good or old).data != data:
+                self.entries[kind, key] = Entry(kind, key, data, path.stat().st_mtime)
+        for entry in list(self._present(kind)):
+            if entry.key not in found:
+                self.entries[kind, entry.key] = Entry(kind, entry.key, b"", time.time())
 
     def put(self, kind: Kind, key: str, data: bytes, said: float | None = None) -> bool:
         """Remember ``data``; whether that is news."""
@@ -90,8 +114,12 @@ class Store:
         if old is not None and old.data == data:
             old.said = when
             return False
-        self._write(kind, key, data)
-        self.entries[kind, key] = Entry(kind, key, data, when)
+        entry = Entry(kind, key, data, when)
+        if isinstance(entry.value, InputError) and old is not None and old.data:
+            entry.last_good = old.good
+        if entry.good is not None or old is None or not old.data:
+            self._write(kind, key, entry.good.data if entry.good else data)
+        self.entries[kind, key] = entry
         return True
 
     def drop(self, kind: Kind, key: str, said: float | None = None) -> bool:
@@ -134,20 +162,18 @@ class Store:
 
     def inventory(self, complete: bool, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Inventory:
         """Everything that is said now, as values; what cannot be read is a problem of its own."""
-        networks: list[Network] = []
         problems: list[Problem] = []
         for entry in self._present(Kind.NETWORK):
-            if isinstance(entry.value, Network):
-                networks.append(entry.value)
-            else:
+            if isinstance(entry.value, InputError):
                 problems.append(Problem("network", entry.key, str(entry.value)))
+        networks = self.networks()
         concerned = Concerned(networks)
         nics = list(self._nics(concerned, problems))
         return Inventory(tuple(networks), tuple(nics), gone_networks, gone_taps, complete, tuple(problems))
 
     def networks(self) -> list[Network]:
         """The networks that can be read."""
-        return [entry.value for entry in self._present(Kind.NETWORK) if isinstance(entry.value, Network)]
+        return [value for entry in self._present(Kind.NETWORK) if isinstance(value := _value_in_force(entry), Network)]
 
     def taps(self) -> list[str]:
         """The taps that ovs-ifup was called for."""
@@ -156,18 +182,19 @@ class Store:
     def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
         gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
         for entry in self._present(Kind.DOMAIN):
-            reading = entry.value
+            if isinstance(entry.value, InputError):
+                problems.append(Problem("guest", entry.key, str(entry.value)))
+            reading = _value_in_force(entry)
             if not isinstance(reading, DomainReading):
-                problems.append(Problem("guest", entry.key, str(reading)))
                 continue
             yield from (nic for nic in reading.domain.nics if nic.portid not in gone_ports)
             problems.extend(Problem("guest", reading.domain.name, str(error)) for error in reading.errors(concerned))
         for kind, word in ((Kind.PORT, "guest"), (Kind.TAP, "port")):
             for entry in self._present(kind):
-                if isinstance(entry.value, Nic):
-                    yield entry.value
-                else:
+                if isinstance(entry.value, InputError):
                     problems.append(Problem(word, entry.key, str(entry.value)))
+                if isinstance(nic := _value_in_force(entry), Nic):
+                    yield nic
 
     def _present(self, kind: Kind) -> Iterator[Entry]:
         return (entry for (one, _), entry in self.entries.items() if one is kind and entry.data)
@@ -187,7 +214,7 @@ class Store:
 
     def _plugged(self) -> set[str]:
         """The libvirt ports that stand in the guests' XML."""
-        readings = (entry.value for entry in self._present(Kind.DOMAIN))
+        readings = (_value_in_force(entry) for entry in self._present(Kind.DOMAIN))
         return {nic.portid for one in readings if isinstance(one, DomainReading) for nic in one.domain.nics if nic.portid}
 
     def _unlink_unplugged(self) -> None:
@@ -197,7 +224,10 @@ class Store:
                 self._unlink(kind, key)
 
     def _unlink(self, kind: Kind, key: str) -> None:
-        (self.root / kind / f"{key}.xml").unlink(missing_ok=True)
+        folder = self.root / kind
+        (folder / f"{key}.xml").unlink(missing_ok=True)
+        if folder.is_dir():
+            self.read_at[kind] = folder.stat().st_mtime_ns
 
     def _write(self, kind: Kind, key: str, data: bytes) -> None:
         folder = self.root / kind
@@ -206,8 +236,13 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fresh.write_bytes(data)
             fresh.replace(folder / f"{key}.xml")
+            self.read_at[kind] = folder.stat().st_mtime_ns
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
+
+
+def _value_in_force(entry: Entry) -> Network | DomainReading | Nic | InputError | None:
+    return entry.good.value if entry.good else None
 
 
 class Concerned:

@@ -82,8 +82,14 @@ def _daemon(request: "list[bytes]") -> "tuple[int, str] | None":
 
     client = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        client.settimeout(WAIT_SECONDS)
+        # A blocking connect waits for its place where many hooks come at once, but no longer than this.
+        bound = WAIT_SECONDS.to_bytes(8, sys.byteorder) + bytes(8)
+        client.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, bound)
         client.connect(frames.SOCKET)
+        client.settimeout(WAIT_SECONDS)
+    except BlockingIOError:
+        client.close()
+        return 1, f"the daemon took nobody in for {WAIT_SECONDS} s; see vnetctl status"
     except OSError:
         client.close()
         return None

@@ -178,8 +178,7 @@ def _local_service() -> Service:
         click.echo(f"vnetctl: {error}; going on with what the hooks have said", err=True)
         return local_service()
     service = local_service()
-    service.store.sync(listing.began, listing.networks, listing.domains)
-    service.complete = True
+    service.sync(listing.began, listing.networks, listing.domains)
     return service
 
 

@@ -28,7 +28,7 @@ SETTLE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All active networks and running guests, as XML by UUID. ``began`` is ``time.monotonic()`` before the first call."""
+    """All active networks and running guests, as XML by UUID. ``began`` is ``time.time()``, the spool's clock, before the first call."""
 
     began: float
     networks: dict[str, bytes] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def read_once(uri: str = URI) -> Listing:
 
 
 def _list(connection: libvirt.virConnect) -> Listing:
-    listing = Listing(time.monotonic())
+    listing = Listing(time.time())
     for network in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
         _collect(listing.networks, network)
     for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):

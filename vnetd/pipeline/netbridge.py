@@ -18,6 +18,7 @@ def network_flows(wiring: NetworkWiring, live: Collection[str]) -> list[Flow]:
     flows = [
         Flow(Table.CLASSIFY, 0, "", "drop", Cookie.UNWIRED),
         Flow(Table.CLASSIFY, 100, f"in_port={LOCAL}", f"goto_table:{Table.FORWARD:d}", Cookie.CLASSIFY),
+        Flow(Table.GUARD, 0, "", "drop", Cookie.UNWIRED),
         *(Flow(Table.NESTED, 100, f"dl_type=0x{kind:04x}", "drop", Cookie.NESTED_TAG) for kind in NESTED_TYPES),
         Flow(Table.NESTED, 0, "", f"goto_table:{Table.FORWARD:d}", Cookie.GUARD),
         Flow(Table.FORWARD, 0, "", "NORMAL", Cookie.FORWARD),
