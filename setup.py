@@ -9,7 +9,8 @@ setup(
         ("share/vnetd/hooks", ["hooks/qemu", "hooks/network"]),
         ("share/vnetd/scripts", ["scripts/ovs-ifup", "scripts/ovs-ifdown"]),
         ("share/vnetd/packaging", ["packaging/vnetd.service"]),
-        ("share/vnetd/xml", sorted(glob("xml/*"))),
+        ("share/vnetd/xml", ["xml/vnet.rng", *sorted(glob("xml/*.xml"))]),
+        ("share/vnetd/xml/taps", sorted(glob("xml/taps/*.xml"))),
         ("share/man/man8", sorted(glob("docs/man/*.8"))),
     ]
 )

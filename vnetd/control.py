@@ -60,7 +60,7 @@ class ControlServer(threading.Thread):
                 client.sendall(frames.encode([b"%d" % answer.status, answer.text.encode(errors="replace")]))
         except (OSError, ValueError, EOFError) as error:
             LOG.debug("a client went wrong: %s", error)
-        except Exception:  # noqa: BLE001 - one client's fault must not end up on the daemon's stderr as a traceback unlogged.
+        except Exception:
             LOG.exception("a fault of vnetd's own")
         finally:
             self._places.release()

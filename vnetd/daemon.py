@@ -25,7 +25,7 @@ import click
 
 from vnetd import __version__
 from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
-from vnetd.adapters.netlink import AddressWatch, Netlink
+from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
 from vnetd.control import ControlServer
@@ -103,11 +103,12 @@ class Daemon:
         self._failures = 0
         self._trouble = ""
         self._doubtful = False
+        self._audit_at = time.monotonic() + AUDIT_SECONDS
         self._world = World(settings, self.wake)
         self._service = Service(Store(), self._world)
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
-        self._watchers = [Pulse(self.doubt), AddressWatch(self.doubt)]
+        self._watchers = [Pulse(self.doubt), KernelWatch(self.wake, self.doubt)]
 
     def wake(self) -> None:
         """Something changed: look again. From any thread."""
@@ -185,11 +186,14 @@ class Daemon:
     def _wait(self) -> Work:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
-            pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
-            end = time.monotonic() + pause
-            timed_out = False
-            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures) or timed_out):
-                timed_out = not self._condition.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end
+            retry = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
+            end = min(time.monotonic() + retry, self._audit_at)
+            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures) or time.monotonic() >= end):
+                self._condition.wait(max(end - time.monotonic(), 0))
+            timed_out = time.monotonic() >= end
+            if timed_out:
+                # Kept apart from what else happens, so that a host where much does is audited all the same.
+                self._audit_at = time.monotonic() + AUDIT_SECONDS
             if self._dirty and not self._queue:
                 self._condition.wait(QUIET_SECONDS)
             work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful)

@@ -46,9 +46,9 @@ class LazyRim:
         return self._rim
 
 
-def local_service() -> Service:
-    """A service of this process's own, on what the spool knows."""
-    store = Store()
+def local_service(remember: bool = True) -> Service:
+    """A service of this process's own, on what the spool knows. Without ``remember`` it writes nothing there."""
+    store = Store(remember=remember)
     store.load()
     return Service(store, LazyRim())
 

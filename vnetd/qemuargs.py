@@ -20,7 +20,7 @@ DEFAULT_MAC = "52:54:00:12:34:56"
 
 def is_qemu(argv: Sequence[str]) -> bool:
     """Whether this is a QEMU's command line, and not libvirt's or a shell's."""
-    return bool(argv) and "qemu" in PurePath(argv[0]).name
+    return bool(argv) and PurePath(argv[0]).name.startswith(("qemu-system-", "qemu-kvm", "kvm"))
 
 
 def mac_of(argv: Sequence[str], tap: str, script: str) -> Mac | None:

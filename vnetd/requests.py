@@ -286,5 +286,7 @@ def _reread_taps(store: Store, taps: Path) -> Intake:
     def check(outcome: Outcome) -> None:
         if faults:
             raise InputError("; ".join(faults))
+        if grave := [str(problem) for problem in outcome.problems if not problem.soft]:
+            raise WorldError("; ".join(grave))
 
     return Intake(True, check=check)

@@ -165,9 +165,9 @@ def _shortened(done: Sequence[str]) -> list[str]:
     lines: list[str] = []
     counts: dict[str, int] = {}
     for line in done:
-        sign, kind, *rest = line.split(" ", 4)
+        sign, kind, *rest = line.split(" ")
         if kind in ("flow", "meter"):
-            where = rest[1 if kind == "flow" else 2].rstrip(":")
+            where = rest[rest.index("on") + 1].rstrip(":")
             counts[f"{sign} {kind}s on {where}"] = counts.get(f"{sign} {kind}s on {where}", 0) + 1
             LOG.debug("%s", line)
         else:

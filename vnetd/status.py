@@ -106,7 +106,7 @@ def _unclaimed(desired: Desired, observed: Observed) -> list[dict[str, Any]]:
             {
                 "tap": name, "guest": None, "network": None, "portgroup": None, "mac": None, "vlan": None, "guard": None,
                 "state": "closed", "dropped": {},
-                "error": f"no guest or file that vnetd knows claims it, so nothing passes; it is in bridge {seen.port.bridge}",
+                "error": f"no guest or file that vnetd knows claims it, so nothing it sends passes; it is in bridge {seen.port.bridge}",
             }
         )  # fmt: skip
     return found
@@ -178,8 +178,9 @@ def as_text(found: dict[str, Any]) -> str:
         for one in found["tunnels"]
     ]  # fmt: skip
     blocks.append(_columns(("TUNNEL", "TYPE", "LOCAL", "REMOTE", "PEER", "NETWORKS", "STATE", ""), tunnels))
-    tabled = ("network", "port", "tunnel")
-    others = [f"{one['kind']} {one['name']}: {one['text']}" for one in found["problems"] if one["kind"] not in tabled]
+    tabled = {("network", one["name"]) for one in found["networks"]} | {("network", one["uuid"]) for one in found["networks"]}
+    tabled |= {("port", one["tap"]) for one in found["ports"]} | {("tunnel", one["name"]) for one in found["tunnels"]}
+    others = [f"{one['kind']} {one['name']}: {one['text']}" for one in found["problems"] if (one["kind"], one["name"]) not in tabled]
     if others:
         blocks.append("\n".join(others))
     if found["to_do"]:

@@ -76,6 +76,8 @@ class Store:
     """All entries, in memory and on disk."""
 
     root: Path = SPOOL
+    remember: bool = True
+    """Whether what is said goes to disk, too; a process that only looks leaves that alone."""
     entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict)
     read_at: dict[Kind, int] = field(default_factory=dict)
     """Each folder's time of change, in ns, when it was last read or written here."""
@@ -182,9 +184,10 @@ class Store:
     def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
         gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
         for entry in self._present(Kind.DOMAIN):
-            if isinstance(entry.value, InputError):
-                problems.append(Problem("guest", entry.key, str(entry.value)))
             reading = _value_in_force(entry)
+            if isinstance(entry.value, InputError):
+                name = reading.domain.name if isinstance(reading, DomainReading) else entry.key
+                problems.append(Problem("guest", name, str(entry.value)))
             if not isinstance(reading, DomainReading):
                 continue
             yield from (nic for nic in reading.domain.nics if nic.portid not in gone_ports)
@@ -224,12 +227,16 @@ class Store:
                 self._unlink(kind, key)
 
     def _unlink(self, kind: Kind, key: str) -> None:
+        if not self.remember:
+            return
         folder = self.root / kind
         (folder / f"{key}.xml").unlink(missing_ok=True)
         if folder.is_dir():
             self.read_at[kind] = folder.stat().st_mtime_ns
 
     def _write(self, kind: Kind, key: str, data: bytes) -> None:
+        if not self.remember:
+            return
         folder = self.root / kind
         fresh = folder / f".{key}.{os.getpid()}"
         try:

@@ -2,8 +2,8 @@
 
 libvirt and QEMU wait for this, a guest's start with it, so it imports nothing but
 the interpreter's own ``_socket``: about 7 ms from start to end, where the libraries
-alone would take 250. Without a daemon the interpreter is replaced by one that
-loads them all and makes the pass itself.
+alone would take 250. Without a daemon it starts an interpreter that loads them all
+and makes the pass.
 """
 
 import os
@@ -29,7 +29,8 @@ def hook(verb: str, argv: "list[str]", python: str) -> int:
     status, text = _ask([verb, *argv], payload, python)
     if not status:
         return 0
-    sys.stderr.write(f"vnetd: {text}\n")
+    if text:
+        sys.stderr.write(f"vnetd: {text}\n")
     # Any other operation must not fail, whatever happened: a failing "reconnect" kills a running guest.
     return status if operation in MAY_REFUSE else 0
 
@@ -69,11 +70,7 @@ def _parent() -> bytes:
 
 def _ask(fields: "list[str]", payload: bytes, python: str) -> "tuple[int, str]":
     request = [os.fsencode(one) for one in fields] + [payload]
-    answer = _daemon(request)
-    if answer is None:
-        _replace_by_pass(request, python)
-    assert answer is not None
-    return answer
+    return _daemon(request) or _pass_here(request, python)
 
 
 def _daemon(request: "list[bytes]") -> "tuple[int, str] | None":
@@ -107,11 +104,15 @@ def _daemon(request: "list[bytes]") -> "tuple[int, str] | None":
         client.close()
 
 
-def _replace_by_pass(request: "list[bytes]", python: str) -> None:
-    """Become the process that makes the pass. The request goes through a memory file on standard input."""
+def _pass_here(request: "list[bytes]", python: str) -> "tuple[int, str]":
+    """The pass, by a process that loads what it needs. The request goes through a memory file on its standard input."""
     memory = os.memfd_create("vnetd-request")
     with open(memory, "wb", closefd=False) as file:
         file.write(frames.encode(request))
     os.lseek(memory, 0, os.SEEK_SET)
-    os.dup2(memory, 0)
-    os.execv(python, [python, "-I", "-m", "vnetd.oneshot"])
+    try:
+        child = os.posix_spawn(python, [python, "-I", "-m", "vnetd.oneshot"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, memory, 0)])
+    except OSError as error:
+        return 1, f"{python} cannot be run ({error.strerror}); run vnetctl install"
+    # It says itself what is wrong; its status is judged here, where it is known who may be refused.
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ""

@@ -7,6 +7,7 @@ for ``plan`` 3 when something would change.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -82,7 +83,7 @@ def plan(as_json: bool) -> None:
 
     Exit status 0 when everything is as it should be, 3 when something would change.
     """
-    service = _local_service()
+    service = _local_service(remember=False)
     _, _, steps = service.look()
     lines = steps.lines()
     if as_json:
@@ -103,12 +104,11 @@ def apply() -> None:
     """
     answer = ask_daemon("apply")
     if answer is None:
-        service = _local_service()
+        service = _local_service(remember=True)
         answer = service.serve([Request("apply", ())])[0]
         if service.last is not None:
             for line in service.last.done:
                 click.echo(line)
-            answer = _grave(service, answer)
     if answer.status:
         click.echo(f"vnetctl: {answer.text}", err=True)
         sys.exit(answer.status)
@@ -167,17 +167,19 @@ def version() -> None:
     click.echo(f"vnetd {answer.text}" if answer is not None else "vnetd does not run")
 
 
-def _local_service() -> Service:
+def _local_service(remember: bool) -> Service:
     """A service that has read libvirt, where that answers; without it, what the hooks left is what is known."""
     from vnetd.adapters.libvirtd import read_once
     from vnetd.oneshot import local_service
 
+    if os.geteuid() != 0:
+        raise WorldError("only root can look at Open vSwitch and the spool; use sudo")
     try:
         listing = read_once()
     except Unavailable as error:
         click.echo(f"vnetctl: {error}; going on with what the hooks have said", err=True)
-        return local_service()
-    service = local_service()
+        return local_service(remember)
+    service = local_service(remember)
     service.sync(listing.began, listing.networks, listing.domains)
     return service
 
@@ -185,14 +187,9 @@ def _local_service() -> Service:
 def _local_report() -> dict[str, Any]:
     from vnetd.status import report
 
-    service = _local_service()
+    service = _local_service(remember=False)
     desired, observed, steps = service.look()
     return report(desired, observed, steps, service.drops(observed))
-
-
-def _grave(service: Service, answer: Answer) -> Answer:
-    problems = [one for one in service.last.problems if not one.soft] if service.last else []
-    return Answer(1, "; ".join(map(str, problems))) if problems and not answer.status else answer
 
 
 def _or_raise(answer: Answer) -> str:

@@ -148,7 +148,7 @@ def test_a_port_that_nobody_claims_is_told_as_closed(running: FakeHost) -> None:
     running.hand_port("my-port", "br-blue")
     (_, port) = status(running)["ports"]
     assert (port["tap"], port["state"], port["guest"]) == ("my-port", "closed", None)
-    assert "no guest or file that vnetd knows claims it, so nothing passes" in port["error"]
+    assert "no guest or file that vnetd knows claims it, so nothing it sends passes" in port["error"]
 
 
 def test_ports_of_other_peoples_bridges_are_not_told(running: FakeHost) -> None:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK
 
 from vnetd.errors import WorldError
 from vnetd.model.state import Host, Link
@@ -22,7 +23,8 @@ from vnetd.settings import Settings
 
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
-_RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
+_GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+_LINK_EVENTS = frozenset({"RTM_NEWLINK", "RTM_DELLINK"})
 
 
 class Netlink:
@@ -97,16 +99,19 @@ def _links() -> dict[str, Link]:
     return links
 
 
-class AddressWatch(threading.Thread):
-    """Says when an address of this host comes or goes: an overlay may find itself then."""
+class KernelWatch(threading.Thread):
+    """Says when links come or go (``changed``), and addresses or routes (``doubt``): an overlay may find itself then."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        super().__init__(name="address-watch", daemon=True)
-        self._changed = changed
+    def __init__(self, changed: Callable[[], None], doubt: Callable[[], None]) -> None:
+        super().__init__(name="kernel-watch", daemon=True)
+        self._changed, self._doubt = changed, doubt
 
     def run(self) -> None:
         with IPRoute() as route:
-            route.bind(_RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+            route.bind(_GROUPS)
             while True:
-                route.get()
-                self._changed()
+                events = {message["event"] for message in route.get()}
+                if events - _LINK_EVENTS:
+                    self._doubt()
+                else:
+                    self._changed()

@@ -29,6 +29,10 @@ _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
 _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|actions=)")
 
 
+class NoSuchBridge(Unavailable):
+    """The switch has no such bridge (yet), or does not run."""
+
+
 class OpenFlow:
     """The local ovs-vswitchd, by its management sockets."""
 
@@ -51,10 +55,8 @@ class OpenFlow:
     def _read(self, bridge: str) -> Table:
         try:
             flows = _ofctl("dump-flows", bridge, "--no-stats", "--no-names")
-        except WorldError as error:
-            if "is not a bridge or a socket" in str(error):
-                return Table()
-            raise
+        except NoSuchBridge:
+            return Table()
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
         return Table(lines, self._meters(bridge))
 
@@ -120,6 +122,8 @@ def _ofctl(*arguments: str, stdin: str | None = None) -> str:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s") from None
     if done.returncode != 0:
         text = " ".join(done.stderr.split()) or f"ovs-ofctl ended with {done.returncode}"
+        if "is not a bridge or a socket" in text:
+            raise NoSuchBridge(f"ovs-vswitchd does not run, or has not made the bridge yet: {text}")
         if "Connection refused" in text or "failed to connect" in text:
             raise Unavailable(f"ovs-vswitchd does not answer: {text}")
         raise WorldError(f"the switch refused: {text}")

@@ -34,9 +34,14 @@ class Lab:
     def locked(self) -> Iterator[None]:
         """Only one `up` or `down` at a time."""
         STATE.mkdir(parents=True, exist_ok=True)
-        with (STATE / f"{self.prefix}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        path = STATE / f"{self.prefix}.lock"
+        while True:
+            with path.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Whoever held it before may have removed the file, so that another holds a newer one.
+                if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                    yield
+                    return
 
     def up(self, count: int, daemon: bool = True) -> None:
         """Hypervisors hv1 to hv<count>, those that run already left as they are."""
@@ -59,6 +64,11 @@ class Lab:
             _wait(lambda space=space: not lines(["ip", "netns", "pids", space]), 10, f"processes of {space} do not end")
             try_run("ip", "netns", "del", space)
         shutil.rmtree(self.folder, ignore_errors=True)
+        (STATE / f"{self.prefix}.lock").unlink(missing_ok=True)
+        for folder in (STATE, Path("/etc/vnetd")):
+            # The second is where the hypervisors mount their own; on the machine itself it is empty unless vnetd is installed.
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def names(self) -> list[str]:
         """The hypervisors that were started, in order."""
