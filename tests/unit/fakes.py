@@ -25,7 +25,7 @@ LEARNED = "cookie=0x766e657400000032, table=30, hard_timeout=300, priority=5"
 """How the switch begins the line of a flow that it learned on the tunnel bridge."""
 
 _NUMBER = re.compile(r"(in_port=|output:|meter:)(\d+)")
-_PORT = re.compile(r"(?:in_port=|output:)(\d+)")
+_PORT = re.compile(r"(?:in_port=|output:)(-?\d+)")
 _METER = re.compile(r"meter:(\d+)")
 _GOTO = re.compile(r"goto_table:(\d+)")
 _LEARN = re.compile(r"learn\([^()]*\)")
@@ -303,7 +303,7 @@ class FakeHost:
 
     def _refuse_unknown(self, bridge: str, line: str) -> None:
         """What ovs-ofctl and the switch would not take: a port or meter that is not there, or a way back."""
-        numbers = {row.ofport for row in self.ports.values() if row.bridge == bridge}
+        numbers = {row.ofport for row in self.ports.values() if row.bridge == bridge and row.ofport > 0}
         if "<" in line or not {int(one) for one in _PORT.findall(_LEARN.sub("", line))} <= numbers:
             raise WorldError(f"the switch refused: {line!r} names an unknown port")
         if not {int(one) for one in _METER.findall(line)} <= set(self.bridges[bridge].meters):

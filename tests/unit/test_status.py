@@ -189,12 +189,12 @@ def test_drops_that_are_counted_for_the_whole_bridge_are_told_too(running: FakeH
 
 
 def test_the_table_has_a_line_for_each_object(running: FakeHost) -> None:
-    found = status(running, drops=(("vnet1", "foreign source MAC", 7, 700),))
+    found = status(running, drops=(("vnet1", "foreign source MAC", 7, 700), ("br-blue", "second VLAN tag", 3, 300)))
     found["daemon"] = {"pid": 42, "version": "1.2", "libvirt": "connected", "trouble": ""}
     text = as_text(found)
     lines = rows(text)
     assert text.startswith("vnetd 1.2 runs with pid 42, libvirt: connected\n\n")
-    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "peers", "-", "1", "up"]
+    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "peers", "-", "1", "3", "second", "VLAN", "tag", "up"]
     assert lines["vnet1"] == ["vnet1", "web", "blue", "web", mac_of(1), "VLAN", "10", "mac", "7", "foreign", "source", "MAC", "up"]
     assert all(line == line.rstrip() for line in text.splitlines())
 

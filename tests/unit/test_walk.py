@@ -294,11 +294,18 @@ class World:
         if ours := [name for name, row in self.host.bridges.items() if row.owner and f"my-{name}" not in self.host.ports]:
             self.host.hand_delete_bridge(ours[number % len(ours)])
 
-    def hand_changes_a_port(self, number: int) -> None:
-        if ours := self._ports():
-            row = self.host.ports[ours[number % len(ours)]]
-            row.vlan, row.mtu, row.qos = _access(99), 9000, None
-            row.options = (*row.options[:1], ("remote_ip", "203.0.113.9")) if row.mark is Role.TUNNEL else row.options
+    def hand_changes_ports(self, number: int) -> None:
+        for name in self._ports():
+            row = self.host.ports[name]
+            match number % 4:
+                case 0:
+                    row.vlan = _access(99)
+                case 1:
+                    row.mtu = 9000
+                case 2:
+                    row.qos = None
+                case 3:
+                    row.options = (("key", "7"),)
 
     def hand_changes_flows(self, number: int) -> None:
         """One is deleted, one lets everything pass, and one bears vnetd's cookie and is not vnetd's."""
@@ -338,7 +345,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.address_comes, World.address_goes, World.switch_restarts, World.switch_renumbers), ()),
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.something_fails, World.hand_deletes_a_port), (small,)),
-        **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_a_port), (small,)),
+        **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge), (small,)),
     }
     # Networks and guests come more often than the rest, or most walks would lead over empty hosts.
@@ -424,6 +431,8 @@ def _settle(world: World) -> None:
     left_out = _left_out(world)
     assert _unlike(world.host.text(left_out), _fresh_twin(world).text(left_out)) == []
     _passes_nothing_unclaimed(world)
+    claimed = world.claimed()
+    assert not [tap for tap in world.scripted if tap in claimed and world.host.links.get(tap) is False]
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels

@@ -65,10 +65,14 @@ class Lab:
             try_run("ip", "netns", "del", space)
         shutil.rmtree(self.folder, ignore_errors=True)
         (STATE / f"{self.prefix}.lock").unlink(missing_ok=True)
-        for folder in (STATE, Path("/etc/vnetd")):
-            # The second is where the hypervisors mount their own; on the machine itself it is empty unless vnetd is installed.
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        if any(STATE.iterdir()):
+            return
+        # The last lab takes what all shared. Were another still up, removing the folder that its hypervisors
+        # mount their own settings on would take those mounts away in there.
+        STATE.rmdir()
+        settings = Path("/etc/vnetd")
+        if settings.is_dir() and not any(settings.iterdir()):
+            settings.rmdir()
 
     def names(self) -> list[str]:
         """The hypervisors that were started, in order."""
