@@ -36,17 +36,24 @@ class ControlServer(threading.Thread):
         self._places = threading.BoundedSemaphore(CLIENTS)
         self._path = path
         self._socket = _listen(path, group)
+        self._stopping = False
 
     def run(self) -> None:
         while True:
             try:
                 client, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._stopping:
+                    return
+                LOG.warning("a client could not be taken in: %s", error)
+                time.sleep(0.1)
+                continue
             self._places.acquire()
             threading.Thread(target=self._serve, args=(client,), name="client", daemon=True).start()
 
     def stop(self) -> None:
+        """Take no more clients."""
+        self._stopping = True
         self._path.unlink(missing_ok=True)
         self._socket.close()
 

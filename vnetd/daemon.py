@@ -2,8 +2,9 @@
 
 Strategy: everything that happens (an OVSDB change, a libvirt listing, an address, a
 restarted switch, SIGHUP, a quiet half minute) only sets a flag or puts a request
-into a queue. The worker takes all that is waiting and makes one pass for it. It
-alone changes the store and the world, so nothing needs a lock but the queue.
+into a queue. The worker takes all that is waiting and makes one pass for it. Within
+this process it alone changes the store and the world; a lock on a file keeps hooks
+apart that found no daemon.
 Whatever is away is waited for: a pass that fails is tried again, ever more slowly.
 """
 
@@ -31,7 +32,7 @@ from vnetd.adapters.ovsdb import Ovsdb
 from vnetd.control import ControlServer
 from vnetd.errors import InputError, Unavailable, VnetdError
 from vnetd.reconcile import Rim
-from vnetd.requests import Answer, Request
+from vnetd.requests import Answer, Request, may_refuse
 from vnetd.service import Service
 from vnetd.settings import Settings, read_settings
 from vnetd.status import report
@@ -64,6 +65,12 @@ class Work:
     listing: Listing | None
     look: bool
     doubt: bool
+
+
+def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
+    """The same answer for all, except for those who must never hear no."""
+    for ticket in tickets:
+        ticket.answer = Answer(status, text) if may_refuse(ticket.request) else Answer()
 
 
 class World:
@@ -118,8 +125,9 @@ class Daemon:
 
     def doubt(self) -> None:
         """The switch or an address came or went: look again, and believe nothing remembered."""
-        self._doubtful = True
-        self.wake()
+        with self._condition:
+            self._doubtful = self._dirty = True
+            self._condition.notify()
 
     def answer(self, request: Request) -> Answer:
         """Serve one client, in its own thread. ``apply`` lists libvirt first, which a hook's request must never do."""
@@ -202,52 +210,49 @@ class Daemon:
         return work
 
     def _turn(self, work: Work) -> None:
+        """Everything that waits, by one pass. Whatever it meets, this thread goes on and every client is answered."""
         if self._stopping:
             return
+        statuses = [ticket for ticket in work.tickets if ticket.request.verb == "status"]
+        asked = [ticket for ticket in work.tickets if ticket.request.verb != "status"]
+        try:
+            self._pass(work, asked)
+        except VnetdError as error:
+            self._failed(str(error))
+            _refuse(asked, error.status, str(error))
+        except Exception as error:
+            LOG.exception("a fault of vnetd's own")
+            self._failed("a fault of vnetd's own; see its log")
+            _refuse(asked, 1, f"a fault of vnetd's own ({type(error).__name__}); see its log")
+        finally:
+            for ticket in asked:
+                ticket.done.set()
+        if statuses:
+            report_now = self._status()
+            for ticket in statuses:
+                ticket.answer = report_now
+                ticket.done.set()
+
+    def _pass(self, work: Work, asked: list[Ticket]) -> None:
         if self._reload:
             self._reload = False
             self._read_settings_again()
+        if work.doubt or self._failures or any(ticket.request.verb == "apply" for ticket in asked):
+            self._service.forget()
         for listing in (work.listing, *(ticket.listing for ticket in work.tickets)):
             if listing is not None:
-                work.look |= self._take_over(listing)
-        statuses = [ticket for ticket in work.tickets if ticket.request.verb == "status"]
-        asked = [ticket for ticket in work.tickets if ticket.request.verb != "status"]
-        doubt = work.doubt or any(ticket.request.verb == "apply" for ticket in asked)
-        if work.look or asked:
-            self._guarded(asked, doubt)
-        for ticket in statuses:
-            ticket.answer = self._status()
-            ticket.done.set()
-
-    def _take_over(self, listing: Listing) -> bool:
-        try:
-            return self._service.sync(listing.began, listing.networks, listing.domains)
-        except VnetdError as error:
-            self._failed(str(error))
-            return False
-
-    def _guarded(self, asked: list[Ticket], doubt: bool) -> None:
-        """One pass, whatever it meets: this thread must not end."""
-        try:
-            if doubt or self._failures:
-                self._service.forget()
-            if asked:
-                for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked]), strict=True):
-                    ticket.answer = answer
-            else:
-                self._service.run()
-        except VnetdError as error:
-            self._failed(str(error))
-        except Exception:
-            LOG.exception("a fault of vnetd's own")
-            self._failed("a fault of vnetd's own; see its log")
+                work.look |= self._service.sync(listing.began, listing.networks, listing.domains)
+        if not (work.look or asked):
+            return
+        for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
+            ticket.answer = answer
+        if self._service.trouble:
+            self._failed(self._service.trouble)
         else:
-            if self._service.trouble:
-                self._failed(self._service.trouble)
-            else:
-                self._recovered()
-        for ticket in asked:
-            ticket.done.set()
+            self._recovered()
+        if self._service.changed_rows:
+            # What was put back may be what virsh has just changed, and libvirt has no event for that: ask it.
+            self._libvirt.look_again()
 
     def _recovered(self) -> None:
         if self._failures:
@@ -266,6 +271,9 @@ class Daemon:
             found = report(desired, observed, plan, self._service.drops(observed))
         except VnetdError as error:
             return Answer(1, str(error))
+        except Exception:
+            LOG.exception("a fault of vnetd's own")
+            return Answer(1, "a fault of vnetd's own; see its log")
         libvirt = self._libvirt_away or "connected"
         found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
         return Answer(0, json.dumps(found))

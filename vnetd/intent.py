@@ -138,14 +138,18 @@ class _Draft:
         dev = uplink.dev
         if dev in self.ports:
             raise WorldError(f"its uplink {dev} is an uplink of bridge {self.ports[dev].bridge} already")
-        if dev in self.host.default_route and not uplink.force:
+        seen = self.rows.ports.get(dev)
+        ours = seen is not None and seen.marked and seen.port.bridge == network.bridge
+        if dev in self.host.default_route and not uplink.force and ours:
+            # It came after the NIC: taking the NIC out again would cut off the guests, and bring the route nothing.
+            self.notice("network", network.name, f"its uplink {dev} carries this host's default route, which will not work there")
+        elif dev in self.host.default_route and not uplink.force:
             raise WorldError(
                 f"its uplink {dev} carries this host's default route, which would be cut; "
                 "write another NIC, or force='yes' on <vnet:uplink>"
             )
         if dev not in self.host.links:
             raise WorldError(f"its uplink {dev} is not on this host; write the name of a NIC as ip link shows it")
-        seen = self.rows.ports.get(dev)
         if seen is not None and not seen.marked:
             raise WorldError(f"its uplink {dev} is in bridge {seen.port.bridge} already, by hand; remove it there first")
         self.ports[dev] = Port(dev, network.bridge, Role.UPLINK)

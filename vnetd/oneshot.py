@@ -11,12 +11,12 @@ import logging
 import os
 import sys
 import time
-from pathlib import Path
 
 from vnetd import frames
 from vnetd.adapters.netlink import Netlink
 from vnetd.adapters.openflow import OpenFlow
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.client import ask_daemon
 from vnetd.errors import VnetdError
 from vnetd.model.network import Nic
 from vnetd.reconcile import Rim
@@ -107,7 +107,7 @@ def wire_when_there(iface_id: str) -> int:
     """Wait, bounded, for the tap with this interfaceid, then make one pass."""
     end = time.monotonic() + HOTPLUG_SECONDS
     rim = open_rim()
-    while time.monotonic() < end and not Path(frames.SOCKET).is_socket():
+    while time.monotonic() < end and ask_daemon("version") is None:
         rows = rim.database.rows()
         if any(("iface-id", iface_id) in seen.port.ids and seen.live for seen in rows.ports.values()):
             local_service().run()

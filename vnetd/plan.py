@@ -15,12 +15,12 @@ to be gone.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vnetd.intent import patch_names
 from vnetd.model.network import Problem
-from vnetd.model.state import Bridge, Desired, Meter, Observed, Port, Role, Rows, SeenPort, Table
+from vnetd.model.state import Bridge, Desired, Meter, Observed, Port, Role, Rows, SeenBridge, SeenPort, Table
 from vnetd.pipeline import Flow, by_lines, is_learned, is_ours, network_flows, referenced_ports, tunnel_flows
 
 _METER = re.compile(r"meter:(\d+)")
@@ -142,10 +142,17 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.rows or self.meters or self.flows or self.links)
 
-    def touches(self, port: str, bridge: str) -> bool:
-        """Whether anything of this port, or any flow or meter of its bridge, is still to be changed."""
-        rows = any(isinstance(step, PutPort) and step.port.name == port for step in self.rows)
-        return rows or bridge in self._switched()
+    def touches(self, port: str, bridge: str, number: int) -> bool:
+        """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
+        if any(isinstance(step, PutPort) and step.port.name == port for step in self.rows):
+            return True
+        for flows in (step for step in self.flows if step.bridge == bridge):
+            if any(f"in_port=<{port}>" in flow.match or "<" not in flow.match for flow in flows.add):
+                return True
+            if any(number in referenced_ports(line) for line in flows.remove):
+                return True
+        meters = (pair for step in self.meters if step.bridge == bridge for pair in (*step.put, *step.change))
+        return any(one == number for one, _ in meters)
 
     def _switched(self) -> dict[str, int]:
         """How many flows and meters are to be changed, by bridge."""
@@ -198,8 +205,9 @@ def kept_bridges(desired: Desired, rows: Rows) -> list[Problem]:
     """Bridges of vnetd's that nothing needs and that stay because somebody put a port of their own in."""
     problems = []
     for seen in rows.bridges.values():
-        foreign = _foreign_ports(rows, seen.name)
-        if seen.owner and seen.name not in desired.bridges and _prunable(desired, seen.owner) and foreign:
+        if not seen.owner or seen.name in desired.bridges or not _prunable(desired, seen.owner):
+            continue
+        if foreign := _foreign_ports(rows, seen.name):
             problems.append(
                 Problem("bridge", seen.name, f"it is no longer needed but kept for {', '.join(foreign)}, which vnetd did not add")
             )
@@ -265,8 +273,13 @@ def _bridge_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
         seen = rows.bridges.get(name)
         if seen is None:
             yield PutBridge(bridge, new=True)
-        elif (seen.owner, seen.datapath, seen.fail_mode) != (bridge.owner, bridge.datapath, FAIL_MODE):
+        elif (seen.owner, seen.datapath, seen.fail_mode) != (bridge.owner, bridge.datapath, FAIL_MODE) or not _speaks(seen):
             yield PutBridge(bridge, new=False)
+
+
+def _speaks(seen: SeenBridge) -> bool:
+    """Whether the bridge speaks the OpenFlow version in which vnetd changes flows."""
+    return not seen.protocols or "OpenFlow14" in seen.protocols
 
 
 def _port_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
@@ -302,7 +315,7 @@ def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:
 def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
     for name, seen in sorted(observed.rows.bridges.items()):
-        if not seen.owner or name in dropped:
+        if not seen.owner or name in dropped or name in observed.silent:
             continue
         table = observed.tables.get(name, Table())
         numbers = observed.rows.numbers(name)
@@ -312,12 +325,12 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
             wanted = {}
         else:
             continue
-        learned = _learnable(desired, numbers) if name == desired.tunnel_bridge else set()
-        if step := _flow_step(name, wanted, table, learned):
+        kept = _kept_flows(desired, name, numbers, table)
+        if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
         wirings = desired.wirings.get(name)
         meters = {numbers[wire.port]: wire.meter for wire in (wirings.guests if wirings else ()) if wire.meter and wire.port in numbers}
-        if meter_step := _meter_step(name, meters, table):
+        if meter_step := _meter_step(name, meters, table, desired.complete):
             meter_steps.append(meter_step)
     return tuple(flow_steps), tuple(meter_steps)
 
@@ -338,17 +351,20 @@ def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[in
     }
 
 
-def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table, learnable: Collection[frozenset[int]]) -> ChangeFlows | None:
+def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
+    """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
+    learnable = _learnable(desired, numbers) if bridge == desired.tunnel_bridge else set()
+    kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
+    if not desired.complete and bridge in desired.bridges:
+        unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
+        kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}
+    return kept
+
+
+def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table) -> ChangeFlows | None:
     missing = sorted(line for line in wanted if line not in table.flows)
     replaced = {flow_key(line) for line in missing}
-    remove = [
-        line
-        for line in sorted(table.flows)
-        if line not in wanted
-        and is_ours(line)
-        and not (is_learned(line) and frozenset(referenced_ports(line)) in learnable)
-        and flow_key(line) not in replaced
-    ]
+    remove = [line for line in sorted(table.flows) if line not in wanted and is_ours(line) and flow_key(line) not in replaced]
     if not missing and not remove:
         return None
     return ChangeFlows(bridge, tuple(wanted[line] for line in missing), tuple(missing), tuple(remove))
@@ -365,10 +381,10 @@ def flow_key(line: str) -> str:
     return ",".join([*table, *match])
 
 
-def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table) -> ChangeMeters | None:
+def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table, complete: bool) -> ChangeMeters | None:
     put = tuple((number, meter) for number, meter in sorted(wanted.items()) if number not in table.meters)
     change = tuple((number, meter) for number, meter in sorted(wanted.items()) if number in table.meters and table.meters[number] != meter)
     # A meter that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted meter with it.
     named = {int(number) for line in table.flows if not is_ours(line) for number in _METER.findall(line)}
-    drop = tuple(sorted(set(table.meters) - set(wanted) - named))
+    drop = tuple(sorted(set(table.meters) - set(wanted) - named)) if complete else ()
     return ChangeMeters(bridge, put, change, drop) if put or change or drop else None

@@ -87,8 +87,16 @@ class Rim:
     def observe(self) -> Observed:
         """One look: rows before links, so that a port's tap that is missing has really gone."""
         rows = self.database.rows()
-        tables = {name: self.switch.table(name) for name, seen in rows.bridges.items() if seen.owner}
-        return Observed(rows, tables, self.kernel.host())
+        tables: dict[str, Table] = {}
+        silent: dict[str, str] = {}
+        for name in (name for name, seen in rows.bridges.items() if seen.owner):
+            try:
+                tables[name] = self.switch.table(name)
+            except Unavailable:
+                raise
+            except WorldError as error:
+                silent[name] = str(error)
+        return Observed(rows, tables, self.kernel.host(), silent)
 
     def forget(self) -> None:
         """Look at everything anew next time, whatever is remembered."""
@@ -208,7 +216,8 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
 
 def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:
     """All that one look shows to be wrong."""
-    return {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed)}
+    silent = (Problem("bridge", name, text) for name, text in observed.silent.items())
+    return {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed), *silent}
 
 
 def port_errors(desired: Desired, observed: Observed) -> list[Problem]:

@@ -10,18 +10,19 @@ libvirt's rules decide who may be refused: ``start`` and ``prepare`` of a guest 
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vnetd.errors import InputError, WorldError
 from vnetd.model import names
-from vnetd.model.names import IfName, Mac
+from vnetd.model.names import IfName
 from vnetd.model.network import Guard, Network, Nic
 from vnetd.qemuargs import is_qemu, mac_of
 from vnetd.reconcile import Outcome
 from vnetd.store import Concerned, Entry, Kind, Store
-from vnetd.xmlread import DomainReading, interface_text, read_domain, read_interface, read_network, read_network_hook, with_mac
+from vnetd.xmlread import DomainReading, as_kept, interface_text, read_domain, read_interface, read_network, read_network_hook
 
 LOG = logging.getLogger("vnetd.requests")
 TAPS = Path("/etc/vnetd/taps")
@@ -185,9 +186,11 @@ def _check_ports(outcome: Outcome, taps: Sequence[IfName]) -> None:
     for problem in sorted(problems, key=lambda one: one.soft):
         raise WorldError(f"port {problem.name}: {problem.text}")
     for tap in taps:
+        if tap not in outcome.observed.host.links:
+            raise WorldError(f"port {tap}: its tap device is not there")
         seen = outcome.observed.rows.ports.get(tap)
         port = outcome.desired.ports.get(tap)
-        if port is None or seen is None or not seen.live or outcome.left.touches(tap, port.bridge):
+        if port is None or seen is None or not seen.ofport or not seen.live or outcome.left.touches(tap, port.bridge, seen.ofport):
             raise WorldError(f"port {tap}: it could not be wired; see vnetctl status")
 
 
@@ -197,22 +200,29 @@ def _ifup(store: Store, request: Request, taps: Path) -> Intake:
     data = _tap_xml(store, tap, called_as, taps)
     nic = read_interface(data, tap)
     network = _network_of(store, nic)
-    if nic.mac is None:
+    mac = nic.mac
+    if mac is None:
         mac = mac_of(argv, tap, called_as) if is_qemu(argv) else None
-        if mac is not None:
-            data = with_mac(data, mac)
-        elif is_qemu(argv) and _guard_of(nic, network) is not Guard.NONE:
+        if mac is None and is_qemu(argv) and _guard_of(nic, network) is not Guard.NONE:
             raise InputError(f"{tap}: its MAC is unknown; write mac=… on QEMU's -device for it, or <mac address='…'/> in {taps}/{tap}.xml")
-    store.put(Kind.TAP, tap, data)
+    store.put(Kind.TAP, tap, as_kept(data, mac, _ifindex(tap)))
     # Under libvirt (<interface type='ethernet'>) the MAC comes with the qemu hook, a moment later, and the port is closed until then.
     late_mac = nic.mac is None and not is_qemu(argv)
 
     def check(outcome: Outcome) -> None:
-        if late_mac and not [one for one in outcome.problems_of("port", (tap,)) if not one.soft]:
+        closed = all(one.soft for one in outcome.problems_of("port", (tap,)))
+        if late_mac and closed and tap in outcome.observed.host.links:
             return
         _check_ports(outcome, [tap])
 
     return Intake(True, check=check, undo=lambda: _forget_tap(store, tap))
+
+
+def _ifindex(tap: IfName) -> int | None:
+    try:
+        return socket.if_nametoindex(tap)
+    except OSError:
+        return None
 
 
 def _tap_arguments(request: Request) -> tuple[IfName, str]:
@@ -280,8 +290,8 @@ def _reread_taps(store: Store, taps: Path) -> Intake:
             faults.append(f"{path}: {error}")
             continue
         entry = store.get(Kind.TAP, name)
-        old: Mac | None = entry.value.mac if entry and isinstance(entry.value, Nic) else None
-        store.put(Kind.TAP, name, with_mac(data, old) if nic.mac is None and old else data)
+        old = entry.value if entry and isinstance(entry.value, Nic) else nic
+        store.put(Kind.TAP, name, as_kept(data, nic.mac or old.mac, old.ifindex))
 
     def check(outcome: Outcome) -> None:
         if faults:

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
-from vnetd.model.network import Problem
+from vnetd.model.network import Nic, Problem
 from vnetd.model.state import Desired, Observed
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
 from vnetd.status import drop_counts
-from vnetd.store import Store
+from vnetd.store import Kind, Store
 
 LOG = logging.getLogger("vnetd")
 LOCK = Path("/run/vnetd/lock")
@@ -42,27 +42,30 @@ class Service:
     complete: bool = False
     """Whether libvirt has been listed since this process began."""
     last: Outcome | None = None
+    doubtful: bool = False
+    changed_rows: bool = False
+    """Whether the last pass altered a port that was there."""
     trouble: str = ""
     """Why the last pass could not be made."""
     said: frozenset[Problem] = frozenset()
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
 
-    def serve(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer all requests by one pass (and a second one, when some must be taken back)."""
+    def serve(self, requests: Sequence[Request], look: bool = False) -> list[Answer]:
+        """Answer all requests by one pass (and a second one, when some must be taken back). ``look``: pass without news, too."""
         try:
             with locked(self.lock):
                 self.store.refresh()
-                return self._serve(requests)
+                return self._serve(requests, look)
         except VnetdError as error:
             self.trouble = str(error)
             return [Answer(error.status, str(error)) if may_refuse(request) else Answer() for request in requests]
 
-    def _serve(self, requests: Sequence[Request]) -> list[Answer]:
+    def _serve(self, requests: Sequence[Request], look: bool) -> list[Answer]:
         intakes: list[Intake | Answer] = [self._accept(request) for request in requests]
         accepted = [intake for intake in intakes if isinstance(intake, Intake) and intake.news]
         failure: VnetdError | None = None
-        if accepted:
+        if accepted or look:
             try:
                 self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
             except VnetdError as error:
@@ -89,28 +92,51 @@ class Service:
         return news
 
     def _pass(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
+        self.changed_rows = False
         # What a failed pass should have taken away is still to be taken away by the next one.
         self.gone_networks |= gone_networks
         self.gone_taps |= gone_taps
         try:
-            outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), self.rim())
+            rim = self._rim()
+            self.gone_taps |= self._drop_dead_taps(rim)
+            outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), rim)
         except VnetdError as error:
             self.trouble = str(error)
             raise
         self.last, self.trouble = outcome, ""
         self.gone_networks = self.gone_taps = frozenset()
+        self.changed_rows = any(line.startswith("~ port ") for line in outcome.done)
         for line in _shortened(outcome.done):
             LOG.info("%s", line)
         self._say(frozenset(outcome.problems))
         return outcome
 
     def forget(self) -> None:
-        """Believe nothing that is remembered of the switch and the kernel."""
-        self.rim().forget()
+        """Believe nothing that is remembered of the switch and the kernel, from the next look on."""
+        self.doubtful = True
+
+    def _rim(self) -> Rim:
+        rim = self.rim()
+        if self.doubtful:
+            rim.forget()
+            self.doubtful = False
+        return rim
 
     def look(self) -> tuple[Desired, Observed, Plan]:
         """What a pass would do, without doing it."""
-        return look(self.store.inventory(self.complete), self.rim())
+        return look(self.store.inventory(self.complete), self._rim())
+
+    def _drop_dead_taps(self, rim: Rim) -> frozenset[str]:
+        """Forget the taps of ovs-ifup's whose device is gone, or is another of the same name: a killed QEMU calls no downscript."""
+        links = rim.kernel.host().links
+        dead = set()
+        for tap in self.store.taps():
+            entry = self.store.get(Kind.TAP, tap)
+            index = entry.value.ifindex if entry and isinstance(entry.value, Nic) else None
+            if tap not in links or (index and links[tap].index and links[tap].index != index):
+                self.store.drop(Kind.TAP, tap)
+                dead.add(tap)
+        return frozenset(dead)
 
     def drops(self, observed: Observed) -> list[tuple[str, str, int, int]]:
         """(port, reason, packets, bytes) of what vnetd's bridges dropped."""

@@ -14,14 +14,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
 from vnetd.errors import InputError, WorldError
 from vnetd.model import names
-from vnetd.model.network import Inventory, Network, Nic, Problem
+from vnetd.model.names import Mac
+from vnetd.model.network import Inventory, Network, Nic, Policy, Problem
 from vnetd.xmlread import DomainReading, is_vnetd_network, read_domain, read_interface, read_network, read_network_port
 
 SPOOL = Path("/run/vnetd/spool")
@@ -48,6 +49,20 @@ class Entry:
     said: float
     last_good: Entry | None = None
     """What was said before this, where this cannot be read: a typo in what runs must cut nobody off."""
+
+    carried: tuple[Nic, ...] = ()
+    """NICs of a guest whose new words cannot be read, as they were before."""
+
+    def carry_over(self, old: Entry) -> None:
+        """Keep in force what could be read before and cannot be read now."""
+        if isinstance(self.value, InputError):
+            self.last_good = old.good
+        elif isinstance(self.value, DomainReading) and isinstance(old.value, DomainReading):
+            before = (*old.value.domain.nics, *old.carried)
+            faults = self.value.faults
+            self.carried = tuple(
+                nic for nic in before if any((fault.tap and fault.tap == nic.tap) or fault.mac == nic.mac for fault in faults)
+            )
 
     @property
     def good(self) -> Entry | None:
@@ -92,11 +107,18 @@ class Store:
         try:
             for kind in Kind:
                 folder = self.root / kind
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if not folder.is_dir():
+                    self._make(kind, folder)
                 if folder.stat().st_mtime_ns != self.read_at.get(kind):
                     self._read(kind, folder)
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be read: {error}") from None
+
+    def _make(self, kind: Kind, folder: Path) -> None:
+        """A folder that somebody removed says nothing about guests that run: it is written again."""
+        folder.mkdir(parents=True, mode=0o700)
+        for entry in self._present(kind):
+            self._write(kind, entry.key, (entry.good or entry).data)
 
     def _read(self, kind: Kind, folder: Path) -> None:
         self.read_at[kind] = folder.stat().st_mtime_ns
@@ -117,8 +139,8 @@ class Store:
             old.said = when
             return False
         entry = Entry(kind, key, data, when)
-        if isinstance(entry.value, InputError) and old is not None and old.data:
-            entry.last_good = old.good
+        if old is not None and old.data:
+            entry.carry_over(old)
         if entry.good is not None or old is None or not old.data:
             self._write(kind, key, entry.good.data if entry.good else data)
         self.entries[kind, key] = entry
@@ -147,6 +169,8 @@ class Store:
     def sync(self, began: float, networks: Mapping[str, bytes], domains: Mapping[str, bytes]) -> bool:
         """Take over a listing of libvirt's that began at ``began``; whether anything is new."""
         news = False
+        if began < time.time() - FORGET_SECONDS:
+            return False  # So old that what has gone since is no longer remembered; another one is on its way.
         ours = {uuid: data for uuid, data in networks.items() if _is_ours(data)}
         for kind, listed in ((Kind.NETWORK, ours), (Kind.DOMAIN, domains)):
             for key, data in listed.items():
@@ -182,6 +206,7 @@ class Store:
         return [entry.key for entry in self._present(Kind.TAP)]
 
     def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
+        policies: dict[str, Mapping[Mac, Policy]] = {}
         gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
         for entry in self._present(Kind.DOMAIN):
             reading = _value_in_force(entry)
@@ -190,14 +215,18 @@ class Store:
                 problems.append(Problem("guest", name, str(entry.value)))
             if not isinstance(reading, DomainReading):
                 continue
-            yield from (nic for nic in reading.domain.nics if nic.portid not in gone_ports)
+            policies[reading.domain.uuid] = reading.policies
+            carried = entry.carried if reading is entry.value else ()
+            yield from (nic for nic in (*reading.domain.nics, *carried) if nic.portid not in gone_ports)
             problems.extend(Problem("guest", reading.domain.name, str(error)) for error in reading.errors(concerned))
         for kind, word in ((Kind.PORT, "guest"), (Kind.TAP, "port")):
             for entry in self._present(kind):
                 if isinstance(entry.value, InputError):
                     problems.append(Problem(word, entry.key, str(entry.value)))
                 if isinstance(nic := _value_in_force(entry), Nic):
-                    yield nic
+                    # An announced NIC has its guest's word on it, as it will have when it stands in the guest's XML.
+                    policy = policies.get(nic.owner_uuid or "", {}).get(nic.mac) if nic.mac else None
+                    yield replace(nic, policy=policy) if policy else nic
 
     def _present(self, kind: Kind) -> Iterator[Entry]:
         return (entry for (one, _), entry in self.entries.items() if one is kind and entry.data)
@@ -230,9 +259,13 @@ class Store:
         if not self.remember:
             return
         folder = self.root / kind
-        (folder / f"{key}.xml").unlink(missing_ok=True)
-        if folder.is_dir():
+        try:
+            (folder / f"{key}.xml").unlink(missing_ok=True)
             self.read_at[kind] = folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            self.read_at.pop(kind, None)
+        except OSError as error:
+            raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
 
     def _write(self, kind: Kind, key: str, data: bytes) -> None:
         if not self.remember:

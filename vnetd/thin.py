@@ -114,5 +114,15 @@ def _pass_here(request: "list[bytes]", python: str) -> "tuple[int, str]":
         child = os.posix_spawn(python, [python, "-I", "-m", "vnetd.oneshot"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, memory, 0)])
     except OSError as error:
         return 1, f"{python} cannot be run ({error.strerror}); run vnetctl install"
-    # It says itself what is wrong; its status is judged here, where it is known who may be refused.
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ""
+    import time
+
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            # It says itself what is wrong; its status is judged here, where it is known who may be refused.
+            return os.waitstatus_to_exitcode(status), ""
+        time.sleep(0.005)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return 1, f"the pass was not done within {WAIT_SECONDS} s; is openvswitch-switch well?"

@@ -92,6 +92,8 @@ class FakeHost:
     bridges: dict[str, FakeBridge] = field(default_factory=dict)
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    """Devices that are there and that the switch cannot open."""
     reuse_numbers: bool = False
     """Whether a free port number is handed out again at once, and not the one that was free longest."""
     fuse: int | None = None
@@ -228,8 +230,9 @@ class FakeHost:
     def _number(self, name: str) -> None:
         """What ovs-vswitchd does about a row: give the port a number, or say why it has none."""
         row = self.ports[name]
-        if row.type == "" and name not in self.links:
-            row.ofport, row.error = -1, f"could not open network device {name} (No such device)"
+        if row.type == "" and (name not in self.links or name in self.broken):
+            reason = "Device or resource busy" if name in self.links else "No such device"
+            row.ofport, row.error = -1, f"could not open network device {name} ({reason})"
         elif row.ofport < 1:
             bridge = self.bridges[row.bridge]
             taken = {other.ofport for other in self.ports.values() if other.bridge == row.bridge}
@@ -348,6 +351,12 @@ class FakeHost:
 
     def link_goes(self, name: str) -> None:
         self.links.pop(name, None)
+        if name in self.ports:
+            self._number(name)
+
+    def link_breaks(self, name: str) -> None:
+        """The switch cannot open the device any more, or, when this is said again, it can."""
+        self.broken ^= {name}
         if name in self.ports:
             self._number(name)
 

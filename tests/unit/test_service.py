@@ -315,8 +315,10 @@ def test_passes_of_two_processes_take_turns(host: Away, tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_held_for_too_long_is_told(tmp_path: Path) -> None:
-    with locked(tmp_path / "run" / "lock"), pytest.raises(Unavailable, match="another vnetd has been at work"), locked(
-        tmp_path / "run" / "lock", seconds=0.02
+    with (
+        locked(tmp_path / "run" / "lock"),
+        pytest.raises(Unavailable, match="another vnetd has been at work"),
+        locked(tmp_path / "run" / "lock", seconds=0.02),
     ):
         pass
 

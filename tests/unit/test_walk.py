@@ -37,7 +37,7 @@ from vnetd.model.network import (
     Vlan,
     VlanMode,
 )
-from vnetd.model.state import Role, Shape
+from vnetd.model.state import TUNNELS, Role, Shape
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 
 HERE = ip_address("192.0.2.11")
@@ -238,6 +238,17 @@ class World:
         if str(SCRIPTED[number].tap) in self.host.links:
             self.host.links[str(SCRIPTED[number].tap)] = False
 
+    def ethernet_guest_comes(self) -> None:
+        """libvirt knows the MAC of a tap whose file has none, and nothing of its network."""
+        tap = str(SCRIPTED[1].tap)
+        self.domains[9] = (Nic(mac_of(17), tap=IfName(tap), owner="guest9", owner_uuid=uuid_of(309)),)
+
+    def ethernet_guest_goes(self) -> None:
+        """Its tap goes with it, and the pass of the hook that says so comes before another guest can have the tap."""
+        self.domains.pop(9, None)
+        self.tap_goes(1)
+        _pass(self)
+
     # The host.
 
     def address_comes(self) -> None:
@@ -247,6 +258,30 @@ class World:
     def address_goes(self) -> None:
         self.doubt = True
         self.host.addresses.discard(HERE)
+
+    def another_address_is_set(self) -> None:
+        """The setting says that this host is hv2, or says nothing again."""
+        self.doubt = True
+        self.host.local_address = None if self.host.local_address else PEERS[1].address
+
+    def tunnel_bridge_is_renamed(self) -> None:
+        self.doubt = True
+        self.host.tunnel_bridge = "br-mesh" if self.host.tunnel_bridge == "br-tun" else "br-tun"
+
+    def device_breaks(self, number: int) -> None:
+        """Open vSwitch cannot open a tap or an uplink; the transaction succeeds all the same."""
+        self.host.link_breaks(("vnet1", "vnet5", "tap0", "eth1")[number % 4])
+
+    def daemon_starts_blind(self) -> None:
+        """A pass without any source changes nothing that lives; it may sweep rows of taps that are gone, and of no port's QoS."""
+        if any(row.owner not in ("", TUNNELS) for row in self.host.bridges.values()):
+            self.host.fuse = None
+            before = self._living()
+            reconcile(Inventory(), self.host.rim())
+            assert self._living() == before
+
+    def _living(self) -> list[str]:
+        return [line for line in self.host.text().splitlines() if not line.startswith("QoS") and not line.endswith(", dead")]
 
     def switch_restarts(self) -> None:
         self.doubt = True
@@ -265,7 +300,8 @@ class World:
     def traffic_is_learned(self, number: int) -> None:
         """A frame from behind a tunnel, for each network that has one."""
         self.doubt = True
-        for line in self.host.flows("br-tun") if "br-tun" in self.host.bridges else ():
+        bridge = self.host.tunnel_bridge
+        for line in self.host.flows(bridge) if bridge in self.host.bridges else ():
             if "actions=learn(" in line and "gone-" not in line:
                 tunnel = line.partition(",in_port=")[2].partition(" ")[0]
                 self.host.learn(line.rpartition("output:")[2], tunnel, mac_of(200 + number))
@@ -343,6 +379,9 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.nic_is_announced, World.nic_is_plugged, World.nic_is_unplugged), (guest,)),
         **dict.fromkeys((World.ifup, World.ifdown, World.tap_goes, World.tap_is_set_down), (tap,)),
         **dict.fromkeys((World.address_comes, World.address_goes, World.switch_restarts, World.switch_renumbers), ()),
+        **dict.fromkeys((World.ethernet_guest_comes, World.ethernet_guest_goes, World.another_address_is_set), ()),
+        **dict.fromkeys((World.tunnel_bridge_is_renamed, World.daemon_starts_blind), ()),
+        World.device_breaks: (small,),
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
@@ -382,7 +421,8 @@ def _fresh_twin(world: World) -> FakeHost:
     """A host that was never anywhere else: the same devices, addresses and sources, and what libvirt alone knows of a tap."""
     twin = replace(copy.deepcopy(world), host=_new_host())
     twin.host.links = {name: name not in ("eth1", "tap0", "tap1", "tap2") for name in world.host.links}
-    twin.host.addresses = set(world.host.addresses)
+    twin.host.addresses, twin.host.broken = set(world.host.addresses), set(world.host.broken)
+    twin.host.local_address, twin.host.tunnel_bridge = world.host.local_address, world.host.tunnel_bridge
     reconcile(twin.inventory(), twin.host.rim())
     for nic in twin.announced.values():
         for name, row in world.host.ports.items():
@@ -404,7 +444,7 @@ def _left_out(world: World) -> set[str]:
     needed = {network.bridge for network in world.networks.values()}
     tunnels = any(network.overlay for network in world.networks.values())
     ports = {name for name, row in world.host.ports.items() if row.mark in (Role.GUEST, None) and name not in claimed}
-    bridges = {name for name in world.host.bridges if name not in needed and not (name == "br-tun" and tunnels)}
+    bridges = {name for name in world.host.bridges if name not in needed and not (name == world.host.tunnel_bridge and tunnels)}
     return ports | {name for name in bridges if f"my-{name}" in world.host.ports}
 
 
@@ -432,7 +472,8 @@ def _settle(world: World) -> None:
     assert _unlike(world.host.text(left_out), _fresh_twin(world).text(left_out)) == []
     _passes_nothing_unclaimed(world)
     claimed = world.claimed()
-    assert not [tap for tap in world.scripted if tap in claimed and world.host.links.get(tap) is False]
+    down = [tap for tap in world.scripted if tap in claimed and world.host.links.get(tap) is False]
+    assert not set(down) - world.host.broken
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels

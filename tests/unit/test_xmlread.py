@@ -8,6 +8,7 @@ from vnetd.model.network import Bandwidth, Guard, Nic, Policy, Rate, Vlan, VlanM
 from vnetd.xmlread import (
     DOMAIN_NS,
     NETWORK_NS,
+    as_kept,
     interface_text,
     is_vnetd_network,
     read_domain,
@@ -15,7 +16,6 @@ from vnetd.xmlread import (
     read_network,
     read_network_hook,
     read_network_port,
-    with_mac,
 )
 
 TAP0 = IfName("tap0")
@@ -316,8 +316,9 @@ def test_the_interface_that_a_scripts_name_stands_for():
     assert read_interface(interface_text("a<b&'c\"", None, None), TAP0).network == "a<b&'c\""
 
 
-def test_with_mac_adds_what_the_file_leaves_out():
-    assert read_interface(with_mac(interface(""), M1), TAP0).mac == M1
+def test_the_spools_copy_has_what_the_file_leaves_out():
+    kept = read_interface(as_kept(interface(""), M1, 7), TAP0)
+    assert (kept.mac, kept.ifindex) == (M1, 7)
 
 
 # The network hook's data, as libvirt gives it.

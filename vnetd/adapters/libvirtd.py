@@ -111,7 +111,10 @@ class LibvirtFollower(threading.Thread):
 
     def _events(self) -> None:
         while not self._stop:
-            if libvirt.virEventRunDefaultImpl() < 0:
+            try:
+                libvirt.virEventRunDefaultImpl()
+            except libvirt.libvirtError as error:
+                LOG.debug("libvirt's event loop: %s", error)
                 time.sleep(0.1)
 
     def _follow(self, connection: libvirt.virConnect) -> None:

@@ -7,9 +7,11 @@ Python takes a millisecond a link and a hypervisor has hundreds of taps.
 from __future__ import annotations
 
 import fcntl
+import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -21,6 +23,7 @@ from vnetd.errors import WorldError
 from vnetd.model.state import Host, Link
 from vnetd.settings import Settings
 
+LOG = logging.getLogger("vnetd.netlink")
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
 _GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
@@ -60,9 +63,10 @@ class Netlink:
         """Set a link up. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
         try:
             index = socket.if_nametoindex(name)
-            self._route.link("set", index=index, state="up")
         except OSError:
             return
+        try:
+            self._route.link("set", index=index, state="up")
         except NetlinkError as error:
             if error.code == 19:
                 return
@@ -89,13 +93,13 @@ class Netlink:
 def _links() -> dict[str, Link]:
     links = {}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
+        for index, name in socket.if_nameindex():
             request = struct.pack("16sH22x", name.encode(), 0)
             try:
                 flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
             except OSError:
                 continue  # It went between the two calls.
-            links[name] = Link(up=bool(flags & _IFF_UP))
+            links[name] = Link(up=bool(flags & _IFF_UP), index=index)
     return links
 
 
@@ -107,6 +111,16 @@ class KernelWatch(threading.Thread):
         self._changed, self._doubt = changed, doubt
 
     def run(self) -> None:
+        while True:
+            try:
+                self._follow()
+            except (OSError, NetlinkError) as error:
+                # A burst of events can overrun the socket: what was missed is unknown, so everything is in doubt.
+                LOG.debug("netlink: %s", error)
+                self._doubt()
+                time.sleep(0.2)
+
+    def _follow(self) -> None:
         with IPRoute() as route:
             route.bind(_GROUPS)
             while True:

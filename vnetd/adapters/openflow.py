@@ -10,6 +10,7 @@ has a reason to doubt it (a restarted switch, an audit, a person asking) says ``
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -85,10 +86,18 @@ class OpenFlow:
     def put_meters(self, step: ChangeMeters) -> None:
         """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
         self.forget(step.bridge)
+        refused = []
         for verb, meters in (("add-meter", step.put), ("mod-meter", step.change)):
             for number, meter in meters:
                 band = f"meter={number},kbps,burst,stats,bands=type=drop,rate={meter.rate},burst_size={meter.burst}"
-                _ofctl(verb, step.bridge, band)
+                try:
+                    _ofctl(verb, step.bridge, band)
+                except Unavailable:
+                    raise
+                except WorldError as error:
+                    refused.append(f"meter {number}: {error}")
+        if refused:
+            raise WorldError("; ".join(refused))
 
     def drop_meters(self, step: ChangeMeters) -> None:
         """Delete meters; one that is gone is success."""
@@ -120,10 +129,14 @@ def _ofctl(*arguments: str, stdin: str | None = None) -> str:
         raise Unavailable("ovs-ofctl is not installed; apt-get install openvswitch-switch") from None
     except subprocess.TimeoutExpired:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s") from None
+    if done.returncode == -signal.SIGALRM:
+        raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s")
     if done.returncode != 0:
         text = " ".join(done.stderr.split()) or f"ovs-ofctl ended with {done.returncode}"
         if "is not a bridge or a socket" in text:
             raise NoSuchBridge(f"ovs-vswitchd does not run, or has not made the bridge yet: {text}")
+        if "version negotiation failed" in text:
+            raise WorldError(f"the bridge does not speak OpenFlow 1.4: {text}")
         if "Connection refused" in text or "failed to connect" in text:
             raise Unavailable(f"ovs-vswitchd does not answer: {text}")
         raise WorldError(f"the switch refused: {text}")

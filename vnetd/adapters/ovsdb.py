@@ -10,10 +10,13 @@ whether it made the port is read back from ``ofport`` and ``error``.
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ovsdbapp.backend.ovs_idl import command, connection, idlutils
+from ovsdbapp.exceptions import TimeoutException
 from ovsdbapp.schema.open_vswitch import impl_idl
 
 from vnetd.errors import Unavailable, WorldError
@@ -22,12 +25,14 @@ from vnetd.model.state import OWNER, ROLE, Bridge, Port, Role, Rows, SeenBridge,
 from vnetd.plan import FAIL_MODE, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 SOCKET = "/run/openvswitch/db.sock"
+T = TypeVar("T")
+
 TIMEOUT = 10
 """Seconds until a transaction that ovs-vswitchd does not act on is given up."""
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
-    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "external_ids"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids"],
     "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids", "qos"],
     "Interface": [
         "name", "type", "options", "external_ids", "mtu_request", "ofport", "error",
@@ -96,7 +101,7 @@ class Ovsdb:
     def __init__(self, socket: str = SOCKET, changed: Callable[[], None] | None = None, timeout: float = TIMEOUT) -> None:
         remote = f"unix:{socket}"
         try:
-            helper = idlutils.get_schema_helper(remote, "Open_vSwitch")
+            helper = _within(timeout, lambda: idlutils.get_schema_helper(remote, "Open_vSwitch"))
             for table, columns in _COLUMNS.items():
                 helper.register_columns(table, columns)
             idl = _Idl(remote, helper)
@@ -114,9 +119,15 @@ class Ovsdb:
         """All bridges and ports as they are now. Raises Unavailable while the connection is down."""
         if not self._connected():
             raise Unavailable("ovsdb-server is away; is openvswitch-switch running?")
-        look = _Look(self._api)
-        look.execute(check_error=True)
-        rows: Rows = look.result
+        # A transaction that the server does not answer holds the lock for as long.
+        if not self._connection.lock.acquire(timeout=self._connection.timeout):
+            raise Unavailable(f"ovsdb-server has not answered for {self._connection.timeout:g} s")
+        try:
+            look = _Look(self._api)
+            look.execute(check_error=True)
+            rows: Rows = look.result
+        finally:
+            self._connection.lock.release()
         return rows
 
     def apply(self, steps: Sequence[RowStep]) -> None:
@@ -126,13 +137,37 @@ class Ovsdb:
                 txn.add(_Apply(self._api, tuple(steps)))
         except WorldError:
             raise
+        except TimeoutException:
+            raise Unavailable(f"ovsdb-server did not take the change within {self._connection.timeout:g} s") from None
         except RuntimeError as error:
+            if "timed out" in str(error):
+                raise Unavailable(f"ovsdb-server did not take the change within {self._connection.timeout:g} s") from None
             raise WorldError(f"OVSDB refused the change: {error}") from None
         except Exception as error:  # noqa: BLE001 - and for one that goes away.
             raise Unavailable(f"OVSDB did not take the change within {self._connection.timeout:g} s: {error}") from None
 
     def _connected(self) -> bool:
         return bool(self._api.idl._session.is_connected() and self._api.tables["Open_vSwitch"].rows)
+
+
+def _within(seconds: float, action: Callable[[], T]) -> T:
+    """What ``action`` returns, or TimeoutError: a server that is stopped accepts a client and then says nothing."""
+    answers: queue.Queue[T | Exception] = queue.Queue()
+
+    def run() -> None:
+        try:
+            answers.put(action())
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever waits.
+            answers.put(error)
+
+    threading.Thread(target=run, name="ovsdb-schema", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
@@ -146,7 +181,11 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         seen = self.api.idl.seen
         for row in self.api.tables["Bridge"].rows.values():
             bridges[row.name] = SeenBridge(
-                row.name, row.external_ids.get(OWNER, ""), row.datapath_type or "system", _first(row.fail_mode) or "standalone"
+                row.name,
+                row.external_ids.get(OWNER, ""),
+                row.datapath_type or "system",
+                _first(row.fail_mode) or "standalone",
+                tuple(row.protocols),
             )
             for port in row.ports:
                 uuids.add(port.uuid)
@@ -252,6 +291,7 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             interface.type = "internal"
         row.datapath_type = "" if bridge.datapath == "system" else bridge.datapath
         row.fail_mode = FAIL_MODE
+        row.protocols = []
         row.setkey("external_ids", OWNER, bridge.owner)
 
     def _drop_bridge(self, name: str) -> None:
@@ -337,8 +377,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             self._delete_shape(qos)
 
     def _delete_shape(self, qos: Any) -> None:
-        for queue in qos.queues.values():
-            queue.delete()
+        for row in qos.queues.values():
+            row.delete()
         qos.delete()
 
     def _used_shapes(self) -> set[Any]:

@@ -158,6 +158,8 @@ class Nic:
     policy: Policy = Policy()
     owner: str = ""
     owner_uuid: str | None = None
+    ifindex: int | None = None
+    """The kernel's number of the tap that ovs-ifup was called for: a later tap of that name has another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ class SeenBridge:
     owner: str
     datapath: str
     fail_mode: str
+    protocols: tuple[str, ...] = ()
+    """The OpenFlow versions it speaks; none named means all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +200,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device of the kernel's."""
+    """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown."""
 
     up: bool
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +225,5 @@ class Observed:
     rows: Rows
     tables: Mapping[str, Table]
     host: Host
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Bridges of vnetd's whose tables could not be read, and why."""

@@ -3,7 +3,7 @@
 from vnetd.xmlread.domain import DomainReading, read_domain
 from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, root_of, serialize
 from vnetd.xmlread.hookdata import NetworkHook, read_network_hook, read_network_port
-from vnetd.xmlread.interface import interface_text, read_interface, with_mac
+from vnetd.xmlread.interface import as_kept, interface_text, read_interface
 from vnetd.xmlread.network import is_vnetd_network, read_network
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "NETWORK_NS",
     "DomainReading",
     "NetworkHook",
+    "as_kept",
     "interface_text",
     "is_vnetd_network",
     "read_domain",
@@ -20,5 +21,4 @@ __all__ = [
     "read_network_port",
     "root_of",
     "serialize",
-    "with_mac",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from vnetd.errors import InputError
 from vnetd.model import names
-from vnetd.model.network import Domain, Nic
+from vnetd.model.names import Mac
+from vnetd.model.network import Domain, Nic, Policy
 from vnetd.xmlread.gate import DOMAIN_NS, parse
 from vnetd.xmlread.interface import nic_of, policies_of
 from vnetd.xmlread.node import Node, extension
@@ -23,6 +24,9 @@ class NicFault:
     network: str | None
     bridge: str | None
     error: InputError
+    tap: str | None = None
+    mac: str | None = None
+    """As they stand in the XML: by them the NIC is known again that could be read before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class DomainReading:
 
     domain: Domain
     faults: tuple[NicFault, ...] = ()
+    policies: Mapping[Mac, Policy] = field(default_factory=dict)
 
     def errors(self, concerns: Concerns) -> list[InputError]:
         """The faults that concern vnetd: a strange NIC on somebody else's network holds nothing up."""
@@ -55,9 +60,18 @@ def read_domain(data: bytes) -> DomainReading:
         except InputError as error:
             source = node.element.find("source")
             place = source if source is not None else {}
-            faults.append(NicFault(place.get("network"), place.get("bridge"), error))
+            target, mac = node.element.find("target"), node.element.find("mac")
+            faults.append(
+                NicFault(
+                    place.get("network"),
+                    place.get("bridge"),
+                    error,
+                    target.get("dev") if target is not None else None,
+                    mac.get("address", "").lower() if mac is not None else None,
+                )
+            )
     faults.extend(_same_twice(nics))
-    return DomainReading(Domain(name, uuid, tuple(nics)), tuple(faults))
+    return DomainReading(Domain(name, uuid, tuple(nics)), tuple(faults), policies)
 
 
 def _may_concern(node: Node) -> bool:

@@ -13,6 +13,9 @@ from vnetd.xmlread import parts
 from vnetd.xmlread.gate import DOMAIN_NS, parse, serialize
 from vnetd.xmlread.node import Node, extension
 
+_IFINDEX = "kept-ifindex"
+"""An attribute of the spool's own copies; a person's file has no use for it."""
+
 
 def read_interface(data: bytes, tap: IfName) -> Nic:
     """The NIC that a tap's own file describes. Raises InputError."""
@@ -28,7 +31,8 @@ def read_interface(data: bytes, tap: IfName) -> Nic:
     target = root.child("target")
     if target is not None and target.element.get("dev") not in (None, tap):
         raise target.error(f"names another device than {tap}; leave <target> out, the file's name says it")
-    return replace(nic, tap=tap, portid=None, policy=policy)
+    ifindex = root.may(_IFINDEX, lambda text, where: names.number(text, 1, 2**31 - 1, where))
+    return replace(nic, tap=tap, portid=None, policy=policy, ifindex=ifindex)
 
 
 def interface_text(network: str, portgroup: str | None, mac: Mac | None) -> bytes:
@@ -42,10 +46,13 @@ def interface_text(network: str, portgroup: str | None, mac: Mac | None) -> byte
     return serialize(root)
 
 
-def with_mac(data: bytes, mac: Mac) -> bytes:
-    """The interface in ``data`` with ``<mac>`` added, for a file that leaves it to QEMU's command line."""
+def as_kept(data: bytes, mac: Mac | None, ifindex: int | None) -> bytes:
+    """The interface in ``data`` as the spool keeps it: with ``<mac>`` where QEMU's command line has it, and the tap's number."""
     root = parse(data, "interface")
-    root.insert(0, etree.Element("mac", address=mac))
+    if mac is not None and root.find("mac") is None:
+        root.insert(0, etree.Element("mac", address=mac))
+    if ifindex is not None:
+        root.set(_IFINDEX, str(ifindex))
     return serialize(root)
 
 
