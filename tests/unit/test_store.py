@@ -241,6 +241,28 @@ def test_when_a_thing_was_said_outlives_the_process(store: Store) -> None:
     assert fresh.sync(NOW + 1, {}, {})
 
 
+def test_what_another_process_has_written_is_taken_over(store: Store) -> None:
+    other = again(store)
+    store.put(Kind.DOMAIN, WEB, WEB_XML)
+    other.refresh()
+    assert said(other) == said(store)
+    store.drop(Kind.DOMAIN, WEB)
+    other.refresh()
+    assert said(other).nics == ()
+
+
+def test_what_was_written_within_one_tick_of_the_clock_is_taken_over_too(store: Store) -> None:
+    """Older kernels tell a folder's time in steps of some milliseconds, in which two hooks can speak."""
+    store.put(Kind.NETWORK, BLUE, BLUE_XML)
+    other = again(store)
+    folder = store.root / "networks"
+    tick = folder.stat().st_mtime_ns
+    store.put(Kind.NETWORK, uuid_of(2), network_xml("red", 2))
+    os.utime(folder, ns=(tick, tick))
+    other.refresh()
+    assert len(said(other).networks) == 2
+
+
 def test_what_comes_and_goes_leaves_no_file(store: Store) -> None:
     for _ in range(3):
         store.put(Kind.NETWORK, BLUE, BLUE_XML)

@@ -49,6 +49,7 @@ vnetctl install > /run/vnetctl-install.log
 echo 'datapath_type = "netdev"' > /etc/vnetd/vnetd.toml
 [ "$daemon" = yes ] && /run/start-vnetd
 /run/start-libvirtd
-for i in $(seq 200); do virsh -q list > /dev/null 2>&1 && break; sleep 0.02; done
+for i in $(seq 500); do virsh -q list > /dev/null 2>&1 && break; sleep 0.02; done
+virsh -q list > /dev/null
 touch "$dir/ready"
 trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done
