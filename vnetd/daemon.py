@@ -248,6 +248,8 @@ class Daemon:
             ticket.answer = answer
         if self._service.trouble:
             self._failed(self._service.trouble)
+        elif self._service.last is not None and self._service.last.left:
+            self._failed("Open vSwitch refuses a part of what should be; see vnetctl status")
         else:
             self._recovered()
         if self._service.changed_rows:

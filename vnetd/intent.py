@@ -259,7 +259,7 @@ class _Draft:
         """Whether the port row says that the tap is another guest's than this NIC's."""
         seen = self.rows.ports.get(nic.tap or "")
         owner = dict(seen.port.ids).get("vm-id") if seen is not None else None
-        return owner is not None and owner != nic.owner_uuid
+        return owner is not None and nic.owner_uuid is not None and owner != nic.owner_uuid
 
     def network_of(self, nic: Nic) -> Network | None:
         if nic.network is not None:

@@ -94,8 +94,8 @@ class Store:
     remember: bool = True
     """Whether what is said goes to disk, too; a process that only looks leaves that alone."""
     entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict)
-    read_at: dict[Kind, int] = field(default_factory=dict)
-    """Each folder's time of change, in ns, when it was last read or written here."""
+    generation: str = "unread"
+    """A word that every write to the spool changes; times are too coarse to tell two writes apart."""
 
     def load(self) -> None:
         """Read the spool, forgetting what is long gone. Raises WorldError when it cannot be read."""
@@ -103,14 +103,19 @@ class Store:
         self._forget()
 
     def refresh(self) -> None:
-        """Take over what another process has written meanwhile; four stats where none has. Raises WorldError."""
+        """Take over what another process has written meanwhile; one small file tells whether any has. Raises WorldError."""
         try:
             for kind in Kind:
-                folder = self.root / kind
-                if not folder.is_dir():
-                    self._make(kind, folder)
-                if folder.stat().st_mtime_ns != self.read_at.get(kind):
-                    self._read(kind, folder)
+                if not (self.root / kind).is_dir():
+                    self._make(kind, self.root / kind)
+            try:
+                generation = self._generation_file.read_text(encoding="ascii")
+            except FileNotFoundError:
+                generation = ""
+            if generation != self.generation:
+                self.generation = generation
+                for kind in Kind:
+                    self._read(kind, self.root / kind)
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be read: {error}") from None
 
@@ -121,7 +126,6 @@ class Store:
             self._write(kind, entry.key, (entry.good or entry).data)
 
     def _read(self, kind: Kind, folder: Path) -> None:
-        self.read_at[kind] = folder.stat().st_mtime_ns
         found = {path.stem: path for path in folder.glob("*.xml")}
         for key, path in found.items():
             old, data = self.entries.get((kind, key)), path.read_bytes()
@@ -244,6 +248,15 @@ class Store:
                 del self.entries[kind, key]
                 self._unlink(kind, key)
 
+    @property
+    def _generation_file(self) -> Path:
+        return self.root.with_name(f"{self.root.name}.generation")
+
+    def _mark(self) -> None:
+        """Let other processes know that there is something new."""
+        self.generation = os.urandom(8).hex()
+        self._generation_file.write_text(self.generation, encoding="ascii")
+
     def _plugged(self) -> set[str]:
         """The libvirt ports that stand in the guests' XML."""
         readings = (_value_in_force(entry) for entry in self._present(Kind.DOMAIN))
@@ -258,12 +271,11 @@ class Store:
     def _unlink(self, kind: Kind, key: str) -> None:
         if not self.remember:
             return
-        folder = self.root / kind
+        path = self.root / kind / f"{key}.xml"
         try:
-            (folder / f"{key}.xml").unlink(missing_ok=True)
-            self.read_at[kind] = folder.stat().st_mtime_ns
-        except FileNotFoundError:
-            self.read_at.pop(kind, None)
+            if path.exists():
+                path.unlink()
+                self._mark()
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
 
@@ -276,7 +288,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fresh.write_bytes(data)
             fresh.replace(folder / f"{key}.xml")
-            self.read_at[kind] = folder.stat().st_mtime_ns
+            self._mark()
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
 

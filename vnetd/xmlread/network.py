@@ -32,9 +32,7 @@ def network_of(element: etree._Element) -> Network:
         raise root.error(f"has no <vnet:network xmlns:vnet='{NETWORK_NS}'/> in its <metadata>; add it to make the network vnetd's")
     ours.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup"))
     if ours.child("overlay", NETWORK_NS) and ours.child("uplink", NETWORK_NS):
-        raise ours.error(
-            "has an overlay and an uplink, so where two uplinks meet, frames would circle between wire and tunnel; write one"
-        )
+        raise ours.error("has an overlay and an uplink, so where two uplinks meet, frames would circle between wire and tunnel; write one")
     _require_openvswitch(root)
     bridge = root.child("bridge")
     if bridge is None:
