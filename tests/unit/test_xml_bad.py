@@ -407,10 +407,10 @@ TABLE = rows()
 
 @pytest.mark.parametrize(("reader", "data", "words"), [row[1:] for row in TABLE], ids=[f"{row[1].__name__} {row[0]}" for row in TABLE])
 def test_refused(reader, data, words):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError) as caught:
         reader(data)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
     assert len(message.splitlines()) == 1
