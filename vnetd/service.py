@@ -141,7 +141,7 @@ class Service:
     def drops(self, observed: Observed) -> list[tuple[str, str, int, int]]:
         """(port, reason, packets, bytes) of what vnetd's bridges dropped."""
         switch = self.rim().switch
-        return drop_counts(observed, {name: switch.counters(name) for name, seen in observed.rows.bridges.items() if seen.owner})
+        return drop_counts(observed, {name: switch.counters(name) for name in observed.tables})
 
     def _accept(self, request: Request) -> Intake | Answer:
         try:
