@@ -72,6 +72,33 @@ def _everything(world: World) -> list[object]:
     ]
 
 
+POWER_OFF = (
+    "pkill -9 qemu-system; pkill -9 libvirtd; pkill -9 virtlogd; pkill -9 -x vnetd; pkill -9 ovs-vswitchd; pkill -9 ovsdb-server; sleep 0.5;"
+    "rm -rf /run/vnetd /run/libvirt/* /run/libvirtd.pid /run/virtlogd.pid"
+)
+BOOT = "/run/start-ovsdb; /run/start-vswitchd; /run/start-vnetd"
+
+
+def test_the_next_boot_meets_no_port_of_the_last_one(fresh_lab: Lab) -> None:
+    """The host loses power with a guest running: OVSDB's file remembers its port, and the tap is gone."""
+    with fresh_lab.locked():
+        fresh_lab.up(1)
+    world = World(fresh_lab)
+    world.start_network("overlay-gre.xml", "hv1")
+    world.on("hv1", "virsh -q net-autostart blue")
+    world.guest("hv1", GuestSpec("c1", "blue", "vlan-10"), wait=False)
+    flows = world.flows("hv1")
+    world.on("hv1", POWER_OFF)
+    world.on("hv1", BOOT)
+    assert "vnet" not in world.on("hv1", "ovs-vsctl list-ports br-blue"), "gone before libvirt starts any guest"
+    world.on("hv1", "/run/start-libvirtd")
+    world.until(lambda: world.attempt("hv1", "virsh -q list").returncode == 0, 15, "libvirtd is up")
+    world.on("hv1", "virsh -q start c1")
+    assert world.port_of("hv1", "c1")["state"] == "up"
+    assert world.flows("hv1") == flows
+    world.assert_settled("hv1")
+
+
 def test_a_users_port_in_vnetds_bridge_keeps_the_bridge(world: World) -> None:
     """net-destroy takes away what vnetd made in the bridge; the rest stays, and status says why."""
     world.on("hv1", "ovs-vsctl add-port br-blue u1 tag=5 -- set interface u1 type=internal external_ids:mine=yes")
