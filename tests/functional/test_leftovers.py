@@ -73,7 +73,8 @@ def _everything(world: World) -> list[object]:
 
 
 POWER_OFF = (
-    "pkill -9 qemu-system; pkill -9 libvirtd; pkill -9 virtlogd; pkill -9 -x vnetd; pkill -9 ovs-vswitchd; pkill -9 ovsdb-server; sleep 0.5;"
+    "pkill -9 qemu-system; pkill -9 libvirtd; pkill -9 virtlogd; pkill -9 -x vnetd;"
+    "pkill -9 ovs-vswitchd; pkill -9 ovsdb-server; sleep 0.5;"
     "rm -rf /run/vnetd /run/libvirt/* /run/libvirtd.pid /run/virtlogd.pid"
 )
 BOOT = "/run/start-ovsdb; /run/start-vswitchd; /run/start-vnetd"
