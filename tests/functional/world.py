@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labkit import LabError
 from labkit.guest import GuestSpec, run_inside, start, wait_up
 from labkit.hypervisor import PROJECT, Lab
 from labkit.shell import try_run
@@ -145,6 +144,3 @@ def _name_in(path: Path) -> str:
     match = re.search(r"<name>(.*?)</name>", path.read_text(encoding="utf-8"))
     assert match
     return match[1]
-
-
-__all__ = ["XML", "LabError", "World"]
