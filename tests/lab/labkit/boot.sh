@@ -31,10 +31,9 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts pts; mount -t
 
 printf '#!/bin/bash\nset -e\n[ -e /etc/openvswitch/conf.db ] || ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema\novsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --log-file --detach --no-chdir 2> /dev/null\n' > /run/start-ovsdb
 printf '#!/bin/bash\nexec ovs-vswitchd --pidfile --log-file --detach --no-chdir 2> /dev/null\n' > /run/start-vswitchd
-printf '#!/bin/bash\nsetsid setpriv --bounding-set=-all,+net_admin,+chown --inh-caps=-all --no-new-privs vnetd >> /var/log/vnetd.log 2>&1 < /dev/null &\nfor i in $(seq 200); do vnetctl version 2>/dev/null | grep -q "^vnetd [0-9]" && exit 0; sleep 0.02; done; tail /var/log/vnetd.log; exit 1\n' > /run/start-vnetd
+ln -s "$project/tests/lab/labkit/start-vnetd" /run/start-vnetd
 printf '#!/bin/bash\nvirtlogd -d 2>/dev/null || true; exec libvirtd -l -d\n' > /run/start-libvirtd
 chmod +x /run/start-*
-# vnetd has the capabilities here that packaging/vnetd.service gives it, and no others.
 /run/start-ovsdb
 ovs-vsctl --no-wait init
 /run/start-vswitchd
