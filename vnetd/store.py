@@ -22,8 +22,8 @@ from pathlib import Path
 from vnetd.errors import InputError, WorldError
 from vnetd.model import names
 from vnetd.model.names import Mac
-from vnetd.model.network import Inventory, Network, Nic, Policy, Problem
-from vnetd.xmlread import DomainReading, is_vnetd_network, read_domain, read_interface, read_network, read_network_port
+from vnetd.model.network import Inventory, Network, Nic, Problem
+from vnetd.xmlread import DomainReading, NicExtras, is_vnetd_network, read_domain, read_interface, read_network, read_network_port
 
 SPOOL = Path("/run/vnetd/spool")
 FORGET_SECONDS = 60
@@ -210,7 +210,7 @@ class Store:
         return [entry.key for entry in self._present(Kind.TAP)]
 
     def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
-        policies: dict[str, Mapping[Mac, Policy]] = {}
+        extras: dict[str, Mapping[Mac, NicExtras]] = {}
         gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
         for entry in self._present(Kind.DOMAIN):
             reading = _value_in_force(entry)
@@ -219,7 +219,7 @@ class Store:
                 problems.append(Problem("guest", name, str(entry.value)))
             if not isinstance(reading, DomainReading):
                 continue
-            policies[reading.domain.uuid] = reading.policies
+            extras[reading.domain.uuid] = reading.extras
             carried = entry.carried if reading is entry.value else ()
             yield from (nic for nic in (*reading.domain.nics, *carried) if nic.portid not in gone_ports)
             problems.extend(Problem("guest", reading.domain.name, str(error)) for error in reading.errors(concerned))
@@ -229,8 +229,8 @@ class Store:
                     problems.append(Problem(word, entry.key, str(entry.value)))
                 if isinstance(nic := _value_in_force(entry), Nic):
                     # An announced NIC has its guest's word on it, as it will have when it stands in the guest's XML.
-                    policy = policies.get(nic.owner_uuid or "", {}).get(nic.mac) if nic.mac else None
-                    yield replace(nic, policy=policy) if policy else nic
+                    extra = extras.get(nic.owner_uuid or "", {}).get(nic.mac) if nic.mac else None
+                    yield replace(nic, policy=extra.policy, addresses=extra.addresses) if extra else nic
 
     def _present(self, kind: Kind) -> Iterator[Entry]:
         return (entry for (one, _), entry in self.entries.items() if one is kind and entry.data)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from fakes import domain_xml, network_xml, nic_xml, port_xml, uuid_of
+from fakes import domain_xml, mac_of, network_xml, nic_xml, port_xml, uuid_of
 
 from vnetd.adapters.libvirtd import read_once
 from vnetd.errors import WorldError
-from vnetd.model.network import Inventory, Nic
+from vnetd.model.network import Guard, Inventory, Nic, Policy
 from vnetd.store import FORGET_SECONDS, Concerned, Kind, Store
+from vnetd.xmlread import DOMAIN_NS
 
 BLUE, WEB, PORT = uuid_of(1), uuid_of(9), uuid_of(5)
 BLUE_XML = network_xml("blue", 1)
@@ -192,6 +194,29 @@ def test_an_announced_nic_knows_its_network_and_no_tap(store: Store) -> None:
     store.put(Kind.PORT, PORT, PORT_XML)
     (nic,) = said(store).nics
     assert (nic.network, nic.tap, nic.portid, nic.owner_uuid, nic.iface_id) == ("blue", None, PORT, WEB, uuid_of(1))
+
+
+def test_an_announced_nic_has_its_guests_word_on_it(store: Store) -> None:
+    """What libvirt announces has nothing of vnetd's; the guest's XML has, from before the NIC was plugged in."""
+    ours = (
+        f"<metadata><v:domain xmlns:v='{DOMAIN_NS}'><v:interface mac='{mac_of(1)}'>"
+        "<v:policy guard='strict'/><v:address address='10.0.0.1'/></v:interface></v:domain></metadata>"
+    )
+    store.put(Kind.PORT, PORT, PORT_XML)
+    store.put(Kind.DOMAIN, WEB, domain_xml("web", 9).replace(b"</name>", b"</name>" + ours.encode(), 1))
+    (nic,) = said(store).nics
+    assert (nic.policy, nic.addresses) == (Policy(Guard.STRICT), (ip_network("10.0.0.1"),))
+    store.put(Kind.DOMAIN, WEB, domain_xml("web", 9))
+    (nic,) = said(store).nics
+    assert (nic.policy, nic.addresses) == (Policy(), ())
+
+
+def test_a_taps_own_file_speaks_for_itself(store: Store) -> None:
+    ours = f"<v:interface xmlns:v='{DOMAIN_NS}'><v:address address='10.0.0.1'/></v:interface>"
+    store.put(Kind.TAP, "tap0", f"<interface type='network'><source network='blue'/>{ours}</interface>".encode())
+    (nic,) = said(store).nics
+    assert nic.addresses == (ip_network("10.0.0.1"),)
+    assert said(again(store)).nics == (nic,)
 
 
 def test_a_guest_that_stops_takes_its_announced_nics_along(store: Store) -> None:

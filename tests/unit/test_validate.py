@@ -1,6 +1,7 @@
 """``vnetctl validate``: what it says of good and bad files, alone and together, and its exit status."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from vnetd.validate import validate
 from vnetd.vnetctl import main
+from vnetd.xmlread import DOMAIN_NS, NETWORK_NS
 
 XML = Path(__file__).resolve().parents[2] / "xml"
 BLUE, VM1, TAP0 = (str(XML / name) for name in ("overlay-gre.xml", "domain-portgroup.xml", "taps/tap0.xml"))
@@ -33,8 +35,9 @@ def run(*arguments: str) -> Result:
     return result
 
 
-def guest(*nics: str) -> str:
-    return f"<domain><name>vm9</name><devices>{''.join(nics)}</devices></domain>"
+def guest(*nics: str, ours: str = "") -> str:
+    metadata = f"<metadata><v:domain xmlns:v='{DOMAIN_NS}'>{ours}</v:domain></metadata>" if ours else ""
+    return f"<domain><name>vm9</name>{metadata}<devices>{''.join(nics)}</devices></domain>"
 
 
 def nic(portgroup: str, mac: str = "52:54:00:00:00:09") -> str:
@@ -161,6 +164,136 @@ def test_a_taps_portgroup_is_held_against_the_network_too(write):
 def test_networks_that_are_not_given_are_not_missed(write):
     path = write("a.xml", guest(nic("vlan-30").replace("blue", "green")))
     assert run(path, BLUE).exit_code == 0
+
+
+# Addresses: each NIC of a network has its own.
+
+M1, M2 = "52:54:00:00:00:a1", "52:54:00:00:00:a2"
+
+
+def owner(mac: str, *addresses: str, source: str = "network='gold'") -> str:
+    """A guest with one NIC that has these addresses."""
+    return guest(
+        f"<interface type='network'><mac address='{mac}'/><source {source}/></interface>",
+        ours=f"<v:interface mac='{mac}'>{own(*addresses)}</v:interface>",
+    )
+
+
+def own(*addresses: str) -> str:
+    return "".join(f"<v:address address='{address}'/>" for address in addresses)
+
+
+def owning_tap(address: str, mac: str = "") -> str:
+    known = f"<mac address='{mac}'/>" if mac else ""
+    ours = f"<v:interface xmlns:v='{DOMAIN_NS}'>{own(address)}</v:interface>"
+    return f"<interface type='network'>{known}<source network='gold'/>{ours}</interface>"
+
+
+def gold(*bindings: tuple[str, str]) -> str:
+    """The network gold on br-gold, with these MACs' addresses."""
+    lines = "".join(f"<v:binding mac='{mac}' address='{address}'/>" for mac, address in bindings)
+    return (
+        f"<network><name>gold</name><metadata><v:network xmlns:v='{NETWORK_NS}'>{lines}</v:network></metadata>"
+        "<forward mode='bridge'/><bridge name='br-gold'/><virtualport type='openvswitch'/></network>"
+    )
+
+
+@pytest.fixture
+def faults(tmp_path, monkeypatch):
+    """A function that writes files, validates them in this order, and returns (file, fault)s."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(**files: str) -> list[tuple[str, str]]:
+        paths = [Path(f"{name}.xml") for name in files]
+        for path, text in zip(paths, files.values(), strict=True):
+            path.write_text(text)
+        rows = validate(paths)
+        # A file with a fault is not called good beside it.
+        assert {row[0] for row in rows} == set(paths)
+        assert len([row for row in rows if row[2] is None]) == len(paths) - len({row[0] for row in rows if row[2] is not None})
+        return [(path.stem, text) for path, _, text in rows if text is not None]
+
+    return check
+
+
+def test_an_address_of_two_guests_is_a_fault_of_the_later_file(faults):
+    one, two = owner(M1, "10.0.0.1"), owner(M2, "10.0.0.1")
+    words = f"<vnet:address address='10.0.0.1'>: {M1} has 10.0.0.1 already, in one.xml; give each NIC of network gold its own"
+    assert faults(one=one, two=two) == [("two", words)]
+    assert faults(two=two, one=one) == [("one", words.replace(M1, M2).replace("one.xml", "two.xml"))]
+    assert faults(one=one, gold=gold(), two=two) == [("two", words)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_prefix_that_holds_anothers_address(faults, order):
+    files = {"one": owner(M1, "10.0.0.0/24", "10.0.0.128/25"), "two": owner(M2, "10.0.0.1", "10.0.0.200", "2001:db8::1")}
+    found = faults(**dict(list(files.items())[::order]))
+    assert {name for name, _ in found} == {"two" if order == 1 else "one"}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        owner(M2, "10.0.1.1", "2001:db8::1"),
+        owner(M2, "10.0.0.1", source="network='blue'"),
+        owner(M2, "10.0.0.1", source="bridge='br-blue'"),
+        # The same NIC, in another copy of its guest's file.
+        owner(M1, "10.0.0.1"),
+        owning_tap("10.0.0.1", M1),
+        gold((M1, "10.0.0.1"), (M2, "10.0.0.2")),
+        gold((M1, "10.0.0.0/24")),
+    ],
+)
+def test_addresses_that_are_nobody_elses(faults, other):
+    assert faults(one=owner(M1, "10.0.0.1"), tap9=other) == []
+    assert faults(tap9=other, one=owner(M1, "10.0.0.1")) == []
+
+
+@pytest.mark.parametrize("source", ["network='gold'", "bridge='br-gold'", "network='gold' bridge='br-gold'"])
+def test_an_address_that_the_network_binds_to_another_mac(faults, source):
+    network, one = gold((M2, "10.0.0.0/24")), owner(M1, "10.0.0.1", source=source)
+    assert faults(gold=network, one=one) == [
+        ("one", f"<vnet:address address='10.0.0.1'>: {M2} has 10.0.0.0/24 already, in gold.xml; give each NIC of network gold its own")
+    ]
+    assert faults(one=one, gold=network) == [
+        (
+            "gold",
+            f"<vnet:binding mac='{M2}' address='10.0.0.0/24'>: "
+            f"{M1} has 10.0.0.1 already, in one.xml; give each NIC of network gold its own",
+        )
+    ]
+
+
+def test_two_nics_of_one_guest(faults):
+    nics = (f"<interface type='network'><mac address='{mac}'/><source network='gold'/></interface>" for mac in (M1, M2))
+    ours = "".join(f"<v:interface mac='{mac}'>{own('10.0.0.1')}</v:interface>" for mac in (M1, M2))
+    assert [name for name, _ in faults(one=guest(*nics, ours=ours))] == ["one"]
+
+
+def test_taps_have_addresses_too(faults):
+    assert [name for name, _ in faults(one=owner(M1, "10.0.0.1"), tap9=owning_tap("10.0.0.1"))] == ["tap9"]
+    assert [name for name, _ in faults(tap8=owning_tap("10.0.0.1"), tap9=owning_tap("10.0.0.1", M1))] == ["tap9"]
+    assert "tap tap8 has 10.0.0.1" in faults(tap8=owning_tap("10.0.0.1"), tap9=owning_tap("10.0.0.1"))[0][1]
+    # Nothing says the MAC of this one, so the binding may be for it.
+    assert faults(gold=gold((M1, "10.0.0.1")), tap9=owning_tap("10.0.0.1")) == []
+
+
+def test_a_tap_whose_mac_stands_in_its_guests_file(faults):
+    ethernet = f"<interface type='ethernet'><mac address='{M1}'/><script path='/etc/vnetd/ovs-ifup'/><target dev='tap9'/></interface>"
+    files = {"vm": guest(ethernet), "tap9": owning_tap("10.0.0.1")}
+    assert faults(**files, gold=gold((M1, "10.0.0.1"))) == []
+    found = faults(gold=gold((M2, "10.0.0.1")), **files)
+    assert [name for name, _ in found] == ["tap9"]
+
+
+def test_many_claims_are_held_against_each_other_in_time(faults):
+    addresses = [f"10.{number >> 8}.{number & 255}.1" for number in range(20_000)]
+    bindings = [(f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}", address) for number, address in enumerate(addresses)]
+    began = time.process_time()
+    found = faults(gold=gold(*bindings), one=owner(M1, *addresses[:256]))
+    assert time.process_time() - began < 5
+    assert len(found) == 256
 
 
 def test_the_rows_are_in_the_order_of_the_files():

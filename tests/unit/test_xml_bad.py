@@ -19,7 +19,7 @@ from vnetd.xmlread import (
 
 MIB = 1024 * 1024
 UUID = "b41957c4-dfcc-4123-add7-17673e91dea0"
-M1 = "52:54:00:00:00:01"
+M1, M2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
 
 PARTS = {
     "name": "<name>blue</name>",
@@ -50,6 +50,10 @@ def vlan(number: str) -> bytes:
 
 def tap(rest: str = "", source: str = "<source network='blue'/>") -> bytes:
     return f"<interface type='network'>{source}{rest}</interface>".encode()
+
+
+def bound(mac: str, address: str) -> str:
+    return f"<vnet:binding mac='{mac}' address='{address}'/>"
 
 
 def mac(address: str) -> bytes:
@@ -211,10 +215,44 @@ NETWORKS: list[tuple[str, bytes, tuple[str, ...]]] = [
     ),
     ("text", network("strict"), ("<vnet:network>", "takes no text")),
     ("a blank of another script", network("\u3000"), ("<vnet:network>", "takes no text")),
-    ("unknown guard", network("<vnet:policy guard='strong'/>"), ("<vnet:policy> guard", "'strong'", "'mac' or 'none'")),
+    ("unknown guard", network("<vnet:policy guard='strong'/>"), ("<vnet:policy> guard", "'strong'", "'strict' or 'mac' or 'none'")),
     ("empty guard", network("<vnet:policy guard=''/>"), ("<vnet:policy> guard", "''")),
     ("guard with blanks", network("<vnet:policy guard=' mac '/>"), ("<vnet:policy> guard", "' mac '")),
     ("policy twice", network("<vnet:policy/><vnet:policy/>"), ("<vnet:policy>", "twice")),
+    ("isolated", network("<vnet:policy isolated='true'/>"), ("<vnet:policy> isolated", "'true'", "'yes' nor 'no'")),
+    ("host", network("<vnet:policy host='1'/>"), ("<vnet:policy> host", "'1'", "'yes' nor 'no'")),
+    ("unknown rule", network("<vnet:policy mac='yes'/>"), ("<vnet:policy>", "'mac'", "guard, flood, neighbour, isolated, host")),
+    (
+        "host in a portgroup",
+        network("<vnet:portgroup name='a'><vnet:policy host='yes'/></vnet:portgroup>", "<portgroup name='a'/>"),
+        ("<vnet:policy>", "takes no host inside <vnet:portgroup>", "the policy of <vnet:network>"),
+    ),
+    ("binding without a MAC", network("<vnet:binding address='10.0.0.1'/>"), ("<vnet:binding>", "has no mac")),
+    ("binding without an address", network(f"<vnet:binding mac='{M1}'/>"), ("<vnet:binding>", "has no address")),
+    ("binding of a zero MAC", network("<vnet:binding mac='00:00:00:00:00:00' address='10.0.0.1'/>"), ("<vnet:binding> mac", "unicast")),
+    ("binding with more", network(bound(M1, "10.0.0.1").replace("/>", " vlan='1'/>")), ("<vnet:binding>", "'vlan'", "mac, address")),
+    ("something in a binding", network(bound(M1, "10.0.0.1").replace("/>", "><vnet:x/></vnet:binding>")), ("<vnet:x>", "<vnet:binding>")),
+    (
+        "a binding twice",
+        network(bound(M1, "2001:db8::1") + bound(M1.upper(), "2001:DB8:0::1/128")),
+        ("<vnet:binding>", "twice", f"{M1} and 2001:db8::1", "once"),
+    ),
+    (
+        "an address of two MACs",
+        network(bound(M2, "10.0.0.1") + bound(M1, "10.0.0.1")),
+        ("<vnet:binding>", f"10.0.0.1 to {M1}", f"10.0.0.1 to {M2}", "one MAC only"),
+    ),
+    (
+        "an address in a prefix of another MAC, and one of its own before it",
+        network(bound(M1, "10.0.0.0/24") + bound(M1, "10.0.0.64/26") + bound(M1, "10.0.0.9") + bound(M2, "10.0.0.200")),
+        (f"10.0.0.200 to {M2}", f"10.0.0.0/24 to {M1}"),
+    ),
+    (
+        "257 addresses of one MAC",
+        network("".join(bound(M1, f"10.0.{n >> 8}.{n & 255}") for n in range(257))),
+        ("<vnet:binding>", "256", M1, "prefixes"),
+    ),
+    ("65537 bindings", network(bound(M1, "1.1.1.1") * 65537), ("<vnet:network>", "65537", "65536")),
     ("uplink without a NIC", network("<vnet:uplink/>"), ("<vnet:uplink>", "has no dev")),
     ("uplink twice", network("<vnet:uplink dev='a'/><vnet:uplink dev='b'/>"), ("<vnet:uplink>", "twice")),
     ("uplink a;reboot", network("<vnet:uplink dev='a;reboot'/>"), ("<vnet:uplink> dev", "'a;reboot'")),
@@ -266,6 +304,52 @@ NETWORKS: list[tuple[str, bytes, tuple[str, ...]]] = [
     ),
     ("many tags", network(rest=f"<vlan>{'''<tag id='1'/>''' * 90_000}</vlan>"), ("<vlan>", "VLAN 1 twice")),
 ]
+
+PREFIXES: list[tuple[str, str]] = [
+    ("", "no IP address"),
+    ("10.0.0", "no IP address"),
+    ("10.0.0.01", "no IP address"),
+    ("10.0.0.0.", "no IP address"),
+    ("/24", "no IP address"),
+    ("10.0.0.1 ", "no IP address"),
+    ("10.0.0.1-10.0.0.9", "no IP address"),
+    ("10.0.0.0/", "write one from 1 to 32"),
+    ("10.0.0.0/33", "write one from 1 to 32"),
+    ("10.0.0.0/024", "write one from 1 to 32"),
+    ("10.0.0.0/+24", "write one from 1 to 32"),
+    ("10.0.0.0/２４", "write one from 1 to 32"),
+    ("10.0.0.0/24/24", "write one from 1 to 32"),
+    ("10.0.0.0/255.255.255.0", "write one from 1 to 32"),
+    (f"10.0.0.0/{'9' * 5000}", "write one from 1 to 32"),
+    ("2001:db8::/129", "write one from 1 to 128"),
+    ("0.0.0.0/0", "write guard='mac'"),
+    ("::/0", "write guard='mac'"),
+    ("10.0.0.5/24", "write 10.0.0.0/24 for the prefix or 10.0.0.5 for the address"),
+    ("2001:db8::5/64", "write 2001:db8::/64 for the prefix or 2001:db8::5 for the address"),
+    ("0.0.0.0", "unicast"),
+    ("0.0.0.1", "unspecified (0.0.0.0/8)"),
+    ("127.0.0.1", "loopback (127.0.0.0/8)"),
+    ("127.0.0.0/8", "loopback"),
+    ("224.0.0.1", "unicast"),
+    ("239.0.0.0/8", "unicast"),
+    ("255.255.255.255", "unicast"),
+    ("64.0.0.0/2", "reaches into 127.0.0.0/8"),
+    ("128.0.0.0/1", "reaches into 224.0.0.0/4"),
+    ("240.0.0.0/4", "reaches into 255.255.255.255/32"),
+    ("::", "unicast"),
+    ("::1", "loopback"),
+    ("::1/64", "reaches into ::/128"),
+    ("::5/64", "reaches into ::/128"),
+    ("ff02::1", "unicast"),
+    ("e000::/3", "reaches into ff00::/8"),
+    ("fe80::1%eth0", "without a zone"),
+    ("fe80::%eth0/64", "without a zone"),
+    ("::ffff:10.0.0.1", "write 10.0.0.1"),
+    ("::ffff:10.0.0.0/120", "write 10.0.0.0"),
+    ("::fffe:0:0/95", "reaches into ::ffff:0:0/96"),
+]
+
+PACKETS = ["", "0", "-1", "01", "1.5", "1e3", "1000001", "None", "unlimited", " 1", "１"]
 
 ADDRESSES = [
     "",
@@ -345,6 +429,26 @@ GUESTS: list[tuple[str, bytes, tuple[str, ...]]] = [
         ("<vnet:policy> guard", "'off'"),
     ),
     (
+        "isolated in a NIC",
+        guest(ours=f"<vnet:interface mac='{M1}'><vnet:policy isolated='yes'/></vnet:interface>"),
+        ("<vnet:policy>", "takes no isolated inside <vnet:interface>", "<vnet:portgroup>"),
+    ),
+    (
+        "host in a NIC",
+        guest(ours=f"<vnet:interface mac='{M1}'><vnet:policy host='no'/></vnet:interface>"),
+        ("<vnet:policy>", "takes no host inside <vnet:interface>", "<vnet:network>"),
+    ),
+    (
+        "an address twice",
+        guest(ours=f"<vnet:interface mac='{M1}'><vnet:address address='10.0.0.1'/><vnet:address address='10.0.0.1/32'/></vnet:interface>"),
+        ("<vnet:address>", "twice", "10.0.0.1;", "once"),
+    ),
+    (
+        "vnet:binding in a guest",
+        guest(ours=f"<vnet:interface mac='{M1}'>{bound(M1, '10.0.0.1')}</vnet:interface>"),
+        ("<vnet:binding>", "<vnet:interface>", "it takes policy, address"),
+    ),
+    (
         "vnet:interface outside vnet:domain",
         guest(around=f"<metadata><v:interface xmlns:v='{DOMAIN_NS}' mac='{M1}'/></metadata>"),
         ("<vnet:interface>", "<metadata>", "<vnet:domain xmlns:vnet='urn:vnetd:domain:1'>"),
@@ -369,6 +473,20 @@ TAPS: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("unknown attribute", ours_in_tap("guard='none'"), ("<vnet:interface>", "'guard'", "it takes mac")),
     ("unknown element", ours_in_tap(inside="<vnet:rate/>"), ("<vnet:rate>", "<vnet:interface>", "it takes policy")),
     ("unknown guard", ours_in_tap(inside="<vnet:policy guard='off'/>"), ("<vnet:policy> guard", "'off'")),
+    ("isolated", ours_in_tap(inside="<vnet:policy isolated='no'/>"), ("<vnet:policy>", "the other hosts must know it", "<vnet:portgroup>")),
+    ("host", ours_in_tap(inside="<vnet:policy host='yes'/>"), ("<vnet:policy>", "the policy of <vnet:network>")),
+    ("no address", ours_in_tap(inside="<vnet:address/>"), ("<vnet:address>", "has no address")),
+    (
+        "address with more",
+        ours_in_tap(inside="<vnet:address address='10.0.0.1' mac='a'/>"),
+        ("<vnet:address>", "'mac'", "it takes address"),
+    ),
+    ("text in an address", ours_in_tap(inside="<vnet:address address='10.0.0.1'>x</vnet:address>"), ("<vnet:address>", "takes no text")),
+    (
+        "257 addresses",
+        ours_in_tap(inside="".join(f"<vnet:address address='10.0.{n >> 8}.{n & 255}'/>" for n in range(257))),
+        ("<vnet:interface>", "257", "256"),
+    ),
     ("vnet:policy alone", tap(f"<v:policy xmlns:v='{DOMAIN_NS}'/>"), ("<vnet:policy>", "write <vnet:interface", "in <interface>")),
 ]
 
@@ -396,6 +514,15 @@ def rows() -> list[Row]:
     for cases, reader in ((NETWORKS, as_network), (GUESTS, as_guest), (TAPS, as_tap), (HOOKS, as_hook)):
         table += [(name, reader, data, words) for name, data, words in cases]
     table += [(f"address {text[:20]}", as_network, peer(text), ("<vnet:peer> address",)) for text in ADDRESSES]
+    table += [(f"binding {text[:20]}", as_network, network(bound(M1, text)), ("<vnet:binding> address", words)) for text, words in PREFIXES]
+    table += [
+        (f"own address {text[:20]}", as_tap, ours_in_tap(inside=f"<vnet:address address='{text}'/>"), ("<vnet:address> address", words))
+        for text, words in PREFIXES
+    ]
+    for name in ("flood", "neighbour"):
+        words = (f"<vnet:policy> {name}", "1 to 1000000", "packets/s", "'none'")
+        table += [(f"{name} {text}", as_network, network(f"<vnet:policy {name}='{text}'/>"), words) for text in PACKETS]
+        table += [(f"{name} {text}", as_tap, ours_in_tap(inside=f"<vnet:policy {name}='{text}'/>"), words) for text in PACKETS]
     table += [(f"VLAN {text[:20]}", as_network, vlan(text), ("<tag> id", "1 to 4094")) for text in NUMBERS]
     table += [(f"MAC {text}", as_tap, mac(text), ("<mac> address", "52:54:00:12:34:56")) for text in MACS]
     table += [(f"target {text}", as_guest, guest(nic(f"<target dev='{text}'/>")), ("<target> dev", "1 to 15")) for text in TAP_NAMES]
@@ -427,6 +554,10 @@ def test_what_the_table_changes_is_good_by_itself():
     as_tap(tap())
     as_tap(mac(M1))
     as_tap(ours_in_tap(inside="<vnet:policy guard='none'/>"))
+    as_tap(ours_in_tap(inside="<vnet:policy flood='1' neighbour='none'/><vnet:address address='10.0.0.1'/>"))
+    as_tap(ours_in_tap(inside="".join(f"<vnet:address address='10.0.0.{n}'/>" for n in range(256))))
+    as_network(network("<vnet:policy isolated='yes' host='yes'/>" + bound(M1, "10.0.0.1") + bound(M2, "10.0.0.2")))
+    as_network(network("".join(bound(M1, f"10.0.0.{n}") for n in range(256))))
     as_guest(guest(nic("<target dev='vnet0'/><mtu size='1500'/>"), ours=f"<vnet:interface mac='{M1}'/>"))
     as_hook(hook(network(), f"<networkport><uuid>{UUID}</uuid></networkport>"))
 

@@ -1,6 +1,6 @@
 """The worked examples in xml/: each is read, checked against vnet.rng and libvirt's schemas, and means what it says."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from lxml import etree
 from vnetd.model.names import IfName, Mac
 from vnetd.model.network import (
     Bandwidth,
+    Binding,
     Guard,
     Network,
     Nic,
@@ -67,6 +68,23 @@ NETWORKS = {
         ),
         overlay=Overlay(OverlayType.GENEVE, 7001, peers(3, "2001:db8::")),
     ),
+    "strict.xml": Network(
+        "strict",
+        "",
+        IfName("br-strict"),
+        portgroups=(
+            PortGroup("vlan-10", default=True, vlan=Vlan(VlanMode.ACCESS, 10)),
+            PortGroup("vlan-20", vlan=Vlan(VlanMode.ACCESS, 20), policy=Policy(flood=200, neighbour=50)),
+            PortGroup("dmz", vlan=Vlan(VlanMode.ACCESS, 30), policy=Policy(isolated=True)),
+        ),
+        overlay=Overlay(OverlayType.GRE, 200, peers(2, "192.0.2.")),
+        policy=Policy(Guard.STRICT),
+        bindings=(
+            Binding(Mac("52:54:00:00:00:07"), ip_network("10.0.10.1")),
+            Binding(Mac("52:54:00:00:00:08"), ip_network("10.0.30.8")),
+            Binding(Mac("52:54:00:00:00:07"), ip_network("2001:db8:77::/64")),
+        ),
+    ),
 }
 
 GUESTS = {
@@ -80,9 +98,27 @@ GUESTS = {
         owner="vm3",
     ),
     "domain-ethernet.xml": Nic(Mac("52:54:00:00:00:04"), tap=IfName("tap0"), owner="vm4"),
+    "domain-strict.xml": Nic(
+        Mac("52:54:00:00:00:05"),
+        network="strict",
+        portgroup="vlan-10",
+        addresses=(ip_network("10.0.10.5"), ip_network("2001:db8:10::5")),
+        owner="vm5",
+    ),
 }
 
-TAPS = {"taps/tap0.xml": Nic(None, network="blue", portgroup="vlan-20", tap=IfName("tap0"), policy=Policy(Guard.MAC), owner="tap0")}
+TAPS = {
+    "taps/tap0.xml": Nic(None, network="blue", portgroup="vlan-20", tap=IfName("tap0"), policy=Policy(Guard.MAC), owner="tap0"),
+    "taps/tap1.xml": Nic(
+        Mac("52:54:00:00:00:06"),
+        network="strict",
+        portgroup="vlan-20",
+        tap=IfName("tap1"),
+        policy=Policy(flood=1000),
+        addresses=(ip_network("10.0.20.6"), ip_network("2001:db8:20::/120")),
+        owner="tap1",
+    ),
+}
 
 
 def test_every_example_has_its_meaning_written_here():

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from hypothesis import example, given, settings
@@ -90,22 +91,41 @@ TAGS = st.sampled_from(
     [
         *("network", "domain", "interface", "hookData", "networkport", "name", "uuid", "metadata", "forward", "bridge", "virtualport"),
         *("parameters", "portgroup", "vlan", "tag", "bandwidth", "inbound", "outbound", "mac", "source", "target", "mtu", "script"),
-        *("devices", "owner", "group", "overlay", "peer", "uplink", "policy", "unknown"),
+        *("devices", "owner", "group", "overlay", "peer", "uplink", "policy", "address", "binding", "unknown"),
     ]
 )
 ATTRIBUTES = st.sampled_from(
     [
         *("name", "mode", "type", "dev", "default", "trunk", "id", "nativeMode", "average", "peak", "burst", "address", "network"),
         *("portgroup", "portid", "bridge", "interfaceid", "size", "mac", "segment", "force", "guard", "unknown"),
+        *("isolated", "flood", "neighbour", "host"),
     ]
 )
 VALUES = st.sampled_from(
     [
-        *("", " ", "yes", "no", "mac", "none", "bridge", "network", "ethernet", "openvswitch", "gre", "vxlan", "geneve", "tagged"),
+        *(
+            "",
+            " ",
+            "yes",
+            "no",
+            "strict",
+            "mac",
+            "none",
+            "bridge",
+            "network",
+            "ethernet",
+            "openvswitch",
+            "gre",
+            "vxlan",
+            "geneve",
+            "tagged",
+        ),
         *("0", "1", "10", "100", "4094", "4095", "010", "-1", "１０", "16777215", "16777216", "4294967295", "4294967296", "1e1", " 1"),
         *("192.0.2.11", "192.0.2.12", "192.0.2.012", "0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "1.2.3"),
         *("2001:db8::11", "2001:DB8:0::11", "::", "::1", "ff02::1", "fe80::1%eth0", "::ffff:192.0.2.11", "::ffff:0", "1:2:3:4:5:6:7::"),
         *("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:1.2.3.4", "1::2::3", "12345::", "2001:db8::/64", "::ffff:0:1"),
+        *("10.0.0.0/24", "10.0.0.5/24", "10.0.0.5/32", "10.0.0.0/0", "10.0.0.0/33", "128.0.0.0/1", "fe80::/64", "fe80::1", "::/0"),
+        *("1000000", "1000001", "2001:db8::5/64", "e000::/3"),
         *("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:AA:BB:cc", "00:00:00:00:00:00", "01:00:5e:00:00:01", "52-54-00-00-00-01"),
         *("eth1", "br-blue", "tap0", "lo", "all", "default", "a;reboot", "--help", "../../x", "0123456789abcde", "0123456789abcdef"),
         *("blue", "vlan-10", "vlan-20", "hv1", "$(id)", "a/b", "a\nb", "a\x85b", "a\u2028b", "é" * 255, "é" * 256, UUID),
@@ -209,8 +229,14 @@ def test_mutated_examples(text, data):
 
 # The reader and the schema.
 
-BEYOND_RELAXNG = ("stands here twice for", "each host stands here once")
-"""What no grammar can say, and only the reader refuses: a name, an address or a MAC that stands twice."""
+BEYOND_RELAXNG = (
+    "stands here twice for",
+    "each host stands here once",
+    "write each address for one MAC only",
+    "has bits set beyond its length",
+    "reaches into",
+)
+"""What no grammar can say, and only the reader refuses: what stands twice, and what a prefix holds besides the address written."""
 
 
 def in_network(ours: etree._Element) -> bytes:
@@ -287,6 +313,64 @@ def test_reader_and_schema_agree_on_addresses(address):
     overlay = etree.SubElement(ours, f"{{{NETWORK_NS}}}overlay", type="gre", segment="1")
     etree.SubElement(overlay, f"{{{NETWORK_NS}}}peer", name="a", address=address)
     agree(ours, in_network)
+
+
+LENGTHS = st.just("") | st.integers(0, 130).map("/{}".format) | st.sampled_from(["/", "/01", "/ 1", "/-1", "/255.0.0.0", "/24/24", "%a/64"])
+NETS = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 32)).map(lambda pair: str(IPv4Network(pair, strict=False))) | st.tuples(
+    st.integers(0, 2**128 - 1), st.integers(1, 128)
+).map(lambda pair: str(IPv6Network(pair, strict=False)))
+
+
+@settings(quick, max_examples=1500)
+@given(st.tuples(ADDRESSES, LENGTHS).map("".join) | NETS)
+@example("::ffff:1:2/128")
+@example("0:0:0:0:0:ffff::/96")
+@example("::fffe:0:0/95")
+@example("1:2:3:4:5:6:7::/112")
+@example("1:2:3:4:5:6:7:8/128")
+@example("1:2:3:4:5:6:1.2.3.4/128")
+@example("1::3:4:5:6:7:8:9/128")
+@example("::1/128")
+@example("::0.0.0.1")
+@example("0:0:0:0:0:0:0:1")
+@example("::0001:0")
+@example("::/0")
+@example("::/1")
+@example("1.2.3.0/24")
+@example("1.2.3.4/24")
+@example("64.0.0.0/2")
+@example("255.255.255.255/32")
+@example("255.255.255.254/31")
+def test_reader_and_schema_agree_on_what_a_nic_owns(address):
+    ours = etree.Element(f"{{{NETWORK_NS}}}network")
+    etree.SubElement(ours, f"{{{NETWORK_NS}}}binding", mac="52:54:00:00:00:01", address=address)
+    agree(ours, in_network)
+    ours = etree.Element(f"{{{DOMAIN_NS}}}interface")
+    etree.SubElement(ours, f"{{{DOMAIN_NS}}}address", address=address)
+    agree(ours, in_tap)
+
+
+RULES = {
+    "guard": st.sampled_from(["strict", "mac", "none", "Strict", ""]),
+    "isolated": st.sampled_from(["yes", "no", "true"]),
+    "host": st.sampled_from(["yes", "no", ""]),
+    "flood": st.integers(-1, 1_000_002).map(str) | st.sampled_from(["none", "0", "01", "1000000", "1000001", "1e3", " 1", "yes"]),
+}
+RULES["neighbour"] = RULES["flood"]
+
+
+@settings(quick, max_examples=600)
+@given(st.fixed_dictionaries({}, optional=RULES), st.sampled_from(["network", "portgroup", "domain", "tap"]))
+def test_reader_and_schema_agree_on_policies(rules, place):
+    namespace = NETWORK_NS if place in ("network", "portgroup") else DOMAIN_NS
+    ours = etree.Element(f"{{{namespace}}}{'interface' if place == 'tap' else 'domain' if place == 'domain' else 'network'}")
+    parent = ours
+    if place == "portgroup":
+        parent = etree.SubElement(ours, f"{{{namespace}}}portgroup", name="a")
+    if place == "domain":
+        parent = etree.SubElement(ours, f"{{{namespace}}}interface", mac="52:54:00:00:00:01")
+    etree.SubElement(parent, f"{{{namespace}}}policy", **rules)
+    agree(ours, {"domain": in_domain, "tap": in_tap}.get(place, in_network))
 
 
 @quick

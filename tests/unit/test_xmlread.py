@@ -1,13 +1,17 @@
 """What libvirt's and vnetd's elements mean: VLANs, bandwidth, policies, NICs and the network hook's data."""
 
+import time
+from ipaddress import IPv4Address, ip_network
+
 import pytest
 
 from vnetd.errors import InputError
 from vnetd.model.names import IfName, Mac
-from vnetd.model.network import Bandwidth, Guard, Nic, Policy, Rate, Vlan, VlanMode
+from vnetd.model.network import Bandwidth, Binding, Guard, Nic, Policy, Rate, Vlan, VlanMode
 from vnetd.xmlread import (
     DOMAIN_NS,
     NETWORK_NS,
+    NicExtras,
     as_kept,
     interface_text,
     is_vnetd_network,
@@ -149,6 +153,76 @@ def test_portgroups_take_their_policy_from_vnets_element_of_the_same_name():
     assert found.portgroup("c") is None
 
 
+@pytest.mark.parametrize(
+    ("rules", "means"),
+    [
+        ("", Policy()),
+        ("guard='strict'", Policy(Guard.STRICT)),
+        ("isolated='no'", Policy(isolated=False)),
+        ("flood='1' neighbour='1000000'", Policy(flood=1, neighbour=1_000_000)),
+        # 0 is no limit, and differs from a place that says nothing.
+        ("flood='none' neighbour='none'", Policy(flood=0, neighbour=0)),
+    ],
+)
+def test_a_policy_of_a_network_and_of_a_portgroup(rules, means):
+    assert read_network(network(f"<vnet:policy {rules}/>")).policy == means
+    ours = f"<vnet:portgroup name='a'><vnet:policy {rules}/></vnet:portgroup>"
+    assert read_network(network(ours, "<portgroup name='a'/>")).portgroups[0].policy == means
+
+
+def test_only_a_network_lets_guests_reach_the_host():
+    assert read_network(network("<vnet:policy host='yes'/>")).policy == Policy(host=True)
+    assert read_network(network("<vnet:policy host='no'/>")).policy == Policy(host=False)
+
+
+def bound(mac: str, address: str) -> str:
+    return f"<vnet:binding mac='{mac}' address='{address}'/>"
+
+
+def test_bindings_are_sorted_by_address():
+    texts = ["2001:db8::/64", "10.0.0.9", "9.0.0.0/8", "10.0.0.10", "2001:DB8::5"]
+    found = read_network(network("".join(bound(M1.upper(), text) for text in texts))).bindings
+    wanted = ["9.0.0.0/8", "10.0.0.9", "10.0.0.10", "2001:db8::/64", "2001:db8::5"]
+    assert found == tuple(Binding(M1, ip_network(text)) for text in wanted)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "fine"),
+    [
+        ("10.0.0.0/24", "10.0.1.0/24", True),
+        ("10.0.0.0/25", "10.0.0.128", True),
+        ("10.0.0.0/24", "10.0.0.255", False),
+        ("10.0.0.0", "10.0.0.0/24", False),
+        ("10.0.0.0/24", "10.0.0.0/25", False),
+        ("10.0.0.0/24", "::a00:0/120", True),
+        ("2001:db8::/32", "2001:db8:ffff::1", False),
+        ("2001:db8::ffff", "2001:db8::1:0", True),
+    ],
+)
+def test_an_address_is_bound_to_one_mac(one, other, fine):
+    def read(*macs: str):
+        return read_network(network("".join(map(bound, macs, (one, other))))).bindings
+
+    assert len(read(M1, M1)) == 2
+    for macs in ((M1, M2), (M2, M1)):
+        if fine:
+            assert len(read(*macs)) == 2
+        else:
+            with pytest.raises(InputError, match="for one MAC only"):
+                read(*macs)
+
+
+def test_many_bindings_are_read_in_time():
+    """As many as there may be, each MAC's inside a prefix of its own: no two pairs need to be compared that are apart."""
+    lines = []
+    for number in range(65536 // 256):
+        mac, base = f"52:54:00:00:00:{number:02x}", 0x0A000000 + number * 256
+        lines += [bound(mac, f"{IPv4Address(base)}/24"), *(bound(mac, str(IPv4Address(base + low))) for low in range(255))]
+    began = time.process_time()
+    assert len(read_network(network("".join(lines))).bindings) == 65536
+    assert time.process_time() - began < 5
+
+
 @pytest.mark.parametrize(("force", "means"), [("", False), ("force='no'", False), ("force='yes'", True)])
 def test_uplink(force, means):
     uplink = read_network(network(f"<vnet:uplink dev='eth1' {force}/>")).uplink
@@ -206,6 +280,21 @@ def test_policies_find_their_nic_by_mac():
     ours = "<vnet:interface mac='52:54:00:ab:cd:ef'><vnet:policy guard='none'/></vnet:interface>"
     found = read_domain(domain(nics, ours)).domain.nics
     assert [(nic.mac, nic.policy.guard) for nic in found] == [(M1, None), ("52:54:00:ab:cd:ef", Guard.NONE)]
+
+
+ADDRESSES = "<vnet:address address='2001:db8::/64'/><vnet:address address='10.0.0.9'/><vnet:address address='9.0.0.0/8'/>"
+SORTED = (ip_network("9.0.0.0/8"), ip_network("10.0.0.9"), ip_network("2001:db8::/64"))
+
+
+def test_addresses_find_their_nic_by_mac():
+    nics = NIC.format(mac=M1, group="a", rest="") + NIC.format(mac=M2, group="b", rest="")
+    ours = f"<vnet:interface mac='{M2}'><vnet:policy flood='none' neighbour='9'/>{ADDRESSES}</vnet:interface>"
+    reading = read_domain(domain(nics, ours))
+    assert [(nic.mac, nic.policy, nic.addresses) for nic in reading.domain.nics] == [
+        (M1, Policy(), ()),
+        (M2, Policy(flood=0, neighbour=9), SORTED),
+    ]
+    assert reading.extras == {M2: NicExtras(Policy(flood=0, neighbour=9), SORTED)}
 
 
 def test_a_running_guests_nic():
@@ -285,6 +374,14 @@ def test_a_taps_file():
     ours = f"<vnet:interface mac='{M1}' xmlns:vnet='{DOMAIN_NS}'><vnet:policy guard='none'/></vnet:interface>"
     text = interface(f"<mac address='{M1}'/>{ours}")
     assert read_interface(text, TAP0) == Nic(M1, network="blue", tap=TAP0, policy=Policy(Guard.NONE), owner="tap0")
+
+
+def test_a_taps_file_gives_addresses():
+    ours = f"<vnet:interface xmlns:vnet='{DOMAIN_NS}'>{ADDRESSES}<vnet:policy guard='strict' flood='100'/></vnet:interface>"
+    nic = read_interface(interface(ours), TAP0)
+    assert (nic.addresses, nic.policy) == (SORTED, Policy(Guard.STRICT, flood=100))
+    # The spool's copy says the same.
+    assert read_interface(as_kept(interface(ours), M1, None), TAP0).addresses == SORTED
 
 
 def test_a_taps_file_may_name_the_bridge():

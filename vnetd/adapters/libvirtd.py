@@ -14,10 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import libvirt
 
 from vnetd.errors import Unavailable
+from vnetd.xmlread import with_definition
+
+T = TypeVar("T", libvirt.virDomain, libvirt.virNetwork)
 
 LOG = logging.getLogger("vnetd.libvirt")
 URI = "qemu:///system"
@@ -59,15 +63,32 @@ def read_once(uri: str = URI) -> Listing:
 def _list(connection: libvirt.virConnect) -> Listing:
     listing = Listing(time.time())
     for network in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
-        _collect(listing.networks, network)
+        _collect(listing.networks, network, _network_xml)
     for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-        _collect(listing.domains, domain)
+        _collect(listing.domains, domain, _domain_xml)
     return listing
 
 
-def _collect(into: dict[str, bytes], thing: libvirt.virDomain | libvirt.virNetwork) -> None:
+def _network_xml(network: libvirt.virNetwork) -> bytes:
+    """What runs, with vnetd's part as it was last defined: that takes effect without a restart of the network."""
+    running: str = network.XMLDesc(0)
     try:
-        into[thing.UUIDString()] = thing.XMLDesc(0).encode()
+        defined: str = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+            raise
+        return running.encode()  # This libvirt driver knows one definition only.
+    return with_definition(running.encode(), defined.encode())
+
+
+def _domain_xml(domain: libvirt.virDomain) -> bytes:
+    text: str = domain.XMLDesc(0)
+    return text.encode()
+
+
+def _collect(into: dict[str, bytes], thing: T, text: Callable[[T], bytes]) -> None:
+    try:
+        into[thing.UUIDString()] = text(thing)
     except libvirt.libvirtError as error:
         gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
         if error.get_error_code() not in gone:

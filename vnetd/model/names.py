@@ -8,7 +8,7 @@ names the element and attribute that the text came from; it opens the message.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NewType
 from uuid import UUID
 
@@ -21,6 +21,8 @@ Mac = NewType("Mac", str)
 """A unicast, non-zero Ethernet address (IEEE 802), lower case with colons."""
 
 IpAddress = IPv4Address | IPv6Address
+IpPrefix = IPv4Network | IPv6Network
+"""One address (of full length) or all those of a prefix."""
 
 _IFNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -28,6 +30,21 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029/]{1,255}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
 _UNUSABLE = frozenset({"all", "default", "lo"})
+
+_NOBODYS = tuple(
+    (net.version, int(net[0]), int(net[-1]), net, what)
+    for net, what in (
+        (ip_network("0.0.0.0/8"), "unspecified"),
+        (ip_network("127.0.0.0/8"), "loopback"),
+        (ip_network("224.0.0.0/4"), "multicast"),
+        (ip_network("255.255.255.255"), "broadcast"),
+        (ip_network("::"), "unspecified"),
+        (ip_network("::1"), "loopback"),
+        (ip_network("::ffff:0:0/96"), "IPv4 inside IPv6"),
+        (ip_network("ff00::/8"), "multicast"),
+    )
+)
+"""Addresses that no NIC has for its own (RFC 6890; RFC 4291, section 2.4), with their bounds as numbers: a network may bind 65536."""
 
 
 def shown(text: str, limit: int = 60) -> str:
@@ -81,6 +98,50 @@ def address(text: str, where: str) -> IpAddress:
         # One host would have two spellings here, of which no interface ever carries this one.
         raise InputError(f"{where}: {shown(text)} is an IPv4 address inside an IPv6 one; write {mapped}")
     return value
+
+
+def prefix(text: str, where: str) -> IpPrefix:
+    """What a NIC owns: an address, or a prefix such as ``10.0.0.0/24``. Raises InputError for what no NIC can own, in part or whole."""
+    base, slash, length = text.partition("/")
+    if slash and length == "0":
+        raise InputError(f"{where}: {shown(text)} is every address there is; write guard='mac' to let a NIC have any")
+    first = address(base, where)
+    if slash and not (_NUMBER.fullmatch(length) and 1 <= int(length) <= first.max_prefixlen):
+        raise InputError(f"{where}: {shown(text)} has no prefix length; write one from 1 to {first.max_prefixlen}, or none for one address")
+    value = _masked(first, int(length) if slash else first.max_prefixlen)
+    low, high = bounds(value)
+    for version, begin, end, net, what in _NOBODYS:
+        if version != value.version or begin > high or low > end:
+            continue
+        if begin <= int(first) <= end:
+            raise InputError(f"{where}: {shown(text)} is {what} ({net}); write an address that one NIC may have")
+        raise InputError(f"{where}: {shown(text)} reaches into {net}, which is {what}; write a longer prefix")
+    if low != int(first):
+        raise InputError(f"{where}: {shown(text)} has bits set beyond its length; write {value} for the prefix or {first} for the address")
+    return value
+
+
+def bounds(value: IpPrefix) -> tuple[int, int]:
+    """The first and the last address of a prefix, as numbers; many times faster than ``broadcast_address``."""
+    low = int(value.network_address)
+    return low, low + (1 << (value.max_prefixlen - value.prefixlen)) - 1
+
+
+def by_number(value: IpPrefix) -> tuple[int, int, int]:
+    """A key that sorts IPv4 before IPv6, then by value, and a prefix before what lies in it."""
+    return value.version, int(value.network_address), value.prefixlen
+
+
+def written(value: IpPrefix) -> str:
+    """A prefix as one writes it: that of one address without its length."""
+    return str(value.network_address) if value.prefixlen == value.max_prefixlen else str(value)
+
+
+def _masked(first: IpAddress, length: int) -> IpPrefix:
+    """The prefix that ``first`` is in."""
+    if isinstance(first, IPv4Address):
+        return IPv4Network((int(first), length), strict=False)
+    return IPv6Network((int(first), length), strict=False)
 
 
 def label(text: str, where: str) -> str:

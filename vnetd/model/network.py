@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vnetd.model.names import IfName, IpAddress, Mac
+from vnetd.model.names import IfName, IpAddress, IpPrefix, Mac
 
 
 class VlanMode(StrEnum):
@@ -54,17 +54,37 @@ class Bandwidth:
 
 
 class Guard(StrEnum):
-    """What a guest port is held to: its MAC and VLAN, or nothing at all."""
+    """What a guest port is held to: its MAC, VLAN and IP addresses; its MAC and VLAN; or its VLAN alone."""
 
+    STRICT = "strict"
     MAC = "mac"
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """vnetd's rules for a port; ``None`` leaves the choice to the next wider place."""
+    """vnetd's rules for a port; ``None`` leaves the choice to the next wider place.
+
+    ``flood`` and ``neighbour`` are packets/s that one port may send: to everybody
+    (broadcast, multicast, and unicast that nobody is known for), and of ARP, RARP and
+    neighbour discovery; 0 is no limit. ``isolated`` is said of a network or a
+    portgroup, since other hosts must know it too; ``host``, of a network alone, lets
+    guests reach the bridge's own port.
+    """
 
     guard: Guard | None = None
+    isolated: bool | None = None
+    flood: int | None = None
+    neighbour: int | None = None
+    host: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """That the guest NIC with this MAC owns this address or prefix, said once for all hosts."""
+
+    mac: Mac
+    address: IpPrefix
 
 
 class OverlayType(StrEnum):
@@ -95,6 +115,11 @@ class Overlay:
     type: OverlayType
     segment: int
     peers: tuple[Peer, ...]
+
+    @property
+    def isolated_segment(self) -> int:
+        """The segment for frames from isolated ports: this one with its highest bit turned over."""
+        return self.segment ^ ((self.type.segment_limit + 1) >> 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +153,12 @@ class Network:
     overlay: Overlay | None = None
     uplink: Uplink | None = None
     policy: Policy = Policy()
+    bindings: tuple[Binding, ...] = ()
+
+    @property
+    def isolating(self) -> bool:
+        """Whether any of its ports may be isolated, on this host or another: the network's own XML says so."""
+        return bool(self.policy.isolated) or any(group.policy.isolated for group in self.portgroups)
 
     def portgroup(self, name: str | None) -> PortGroup | None:
         """The portgroup called ``name``, or the default one for ``None``, or ``None``."""
@@ -156,6 +187,8 @@ class Nic:
     bandwidth: Bandwidth = Bandwidth()
     mtu: int | None = None
     policy: Policy = Policy()
+    addresses: tuple[IpPrefix, ...] = ()
+    """What ``<vnet:address>`` gives it; its network's bindings come on top."""
     owner: str = ""
     owner_uuid: str | None = None
     ifindex: int | None = None

@@ -1,9 +1,10 @@
 """XML text to values: the only place that knows libvirt's and vnetd's elements."""
 
+from vnetd.xmlread.definition import with_definition
 from vnetd.xmlread.domain import DomainReading, read_domain
 from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, root_of, serialize
 from vnetd.xmlread.hookdata import NetworkHook, read_network_hook, read_network_port
-from vnetd.xmlread.interface import as_kept, interface_text, read_interface
+from vnetd.xmlread.interface import NicExtras, as_kept, interface_text, read_interface
 from vnetd.xmlread.network import is_vnetd_network, read_network
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "NETWORK_NS",
     "DomainReading",
     "NetworkHook",
+    "NicExtras",
     "as_kept",
     "interface_text",
     "is_vnetd_network",
@@ -21,4 +23,5 @@ __all__ = [
     "read_network_port",
     "root_of",
     "serialize",
+    "with_definition",
 ]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from vnetd.errors import InputError
 from vnetd.model import names
 from vnetd.model.names import Mac
-from vnetd.model.network import Domain, Nic, Policy
+from vnetd.model.network import Domain, Nic
 from vnetd.xmlread.gate import DOMAIN_NS, parse
-from vnetd.xmlread.interface import nic_of, policies_of
+from vnetd.xmlread.interface import NicExtras, extras_of, nic_of
 from vnetd.xmlread.node import Node, extension
 
 Concerns = Callable[[str | None, str | None], bool]
@@ -35,7 +35,8 @@ class DomainReading:
 
     domain: Domain
     faults: tuple[NicFault, ...] = ()
-    policies: Mapping[Mac, Policy] = field(default_factory=dict)
+    extras: Mapping[Mac, NicExtras] = field(default_factory=dict)
+    """What ``<vnet:domain>`` says of NICs, those too that this XML does not have yet."""
 
     def errors(self, concerns: Concerns) -> list[InputError]:
         """The faults that concern vnetd: a strange NIC on somebody else's network holds nothing up."""
@@ -48,7 +49,7 @@ def read_domain(data: bytes) -> DomainReading:
     name_node, uuid_node = root.child("name"), root.child("uuid")
     name = names.label((name_node.element.text or "") if name_node else "", f"{root.label} name")
     uuid = names.uuid((uuid_node.element.text or "").strip(), f"{root.label} uuid") if uuid_node else ""
-    policies = policies_of(extension(root, root.child("metadata"), "domain", DOMAIN_NS))
+    extras = extras_of(extension(root, root.child("metadata"), "domain", DOMAIN_NS))
     nics: list[Nic] = []
     faults: list[NicFault] = []
     devices = root.child("devices")
@@ -56,7 +57,7 @@ def read_domain(data: bytes) -> DomainReading:
         if not _may_concern(node):
             continue
         try:
-            nics.append(nic_of(node, policies, owner=name, owner_uuid=uuid or None))
+            nics.append(nic_of(node, extras, owner=name, owner_uuid=uuid or None))
         except InputError as error:
             source = node.element.find("source")
             place = source if source is not None else {}
@@ -71,7 +72,7 @@ def read_domain(data: bytes) -> DomainReading:
                 )
             )
     faults.extend(_same_twice(nics))
-    return DomainReading(Domain(name, uuid, tuple(nics)), tuple(faults), policies)
+    return DomainReading(Domain(name, uuid, tuple(nics)), tuple(faults), extras)
 
 
 def _may_concern(node: Node) -> bool:

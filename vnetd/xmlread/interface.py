@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
 from vnetd.model import names
-from vnetd.model.names import IfName, Mac
+from vnetd.model.names import IfName, IpPrefix, Mac
 from vnetd.model.network import Nic, Policy
 from vnetd.xmlread import parts
 from vnetd.xmlread.gate import DOMAIN_NS, parse, serialize
@@ -16,12 +17,23 @@ from vnetd.xmlread.node import Node, extension
 _IFINDEX = "kept-ifindex"
 """An attribute of the spool's own copies; a person's file has no use for it."""
 
+MAX_ADDRESSES = 256
+"""Of one NIC: each becomes flows of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NicExtras:
+    """What ``<vnet:interface>`` says of one NIC."""
+
+    policy: Policy = field(default_factory=Policy)
+    addresses: tuple[IpPrefix, ...] = ()
+
 
 def read_interface(data: bytes, tap: IfName) -> Nic:
     """The NIC that a tap's own file describes. Raises InputError."""
     root = Node(parse(data, "interface"))
     ours = extension(root, root, "interface", DOMAIN_NS)
-    policy = _policy(ours) if ours is not None else Policy()
+    extras = _extras(ours) if ours is not None else NicExtras()
     nic = nic_of(root, {}, owner=str(tap), owner_uuid=None)
     if nic.network is None and nic.bridge is None:
         raise root.error("does not say where the tap belongs; write type='network' and <source network='…'/>")
@@ -32,7 +44,7 @@ def read_interface(data: bytes, tap: IfName) -> Nic:
     if target is not None and target.element.get("dev") not in (None, tap):
         raise target.error(f"names another device than {tap}; leave <target> out, the file's name says it")
     ifindex = root.may(_IFINDEX, lambda text, where: names.number(text, 1, 2**31 - 1, where))
-    return replace(nic, tap=tap, portid=None, policy=policy, ifindex=ifindex)
+    return replace(nic, tap=tap, portid=None, policy=extras.policy, addresses=extras.addresses, ifindex=ifindex)
 
 
 def interface_text(network: str, portgroup: str | None, mac: Mac | None) -> bytes:
@@ -56,10 +68,11 @@ def as_kept(data: bytes, mac: Mac | None, ifindex: int | None) -> bytes:
     return serialize(root)
 
 
-def nic_of(node: Node, policies: dict[Mac, Policy], owner: str, owner_uuid: str | None) -> Nic:
-    """The value of an ``<interface>`` element. Raises InputError."""
+def nic_of(node: Node, extras: Mapping[Mac, NicExtras], owner: str, owner_uuid: str | None) -> Nic:
+    """The value of an ``<interface>`` element, with what ``extras`` has for its MAC. Raises InputError."""
     mac_node = node.child("mac")
-    address = mac_node.need("address", names.mac) if mac_node else None
+    mac = mac_node.need("address", names.mac) if mac_node else None
+    extra = extras.get(mac, NicExtras()) if mac else NicExtras()
     source = node.child("source")
     target = node.child("target")
     mtu = node.child("mtu")
@@ -68,7 +81,7 @@ def nic_of(node: Node, policies: dict[Mac, Policy], owner: str, owner_uuid: str 
     kind = node.element.get("type", "network")
     on_bridge = source is not None and kind in ("network", "bridge")
     return Nic(
-        mac=address,
+        mac=mac,
         network=source.may("network", names.label) if source and on_bridge else None,
         bridge=source.may("bridge", names.ifname) if source and on_bridge else None,
         portgroup=source.may("portgroup", names.label) if source and on_bridge else None,
@@ -78,7 +91,8 @@ def nic_of(node: Node, policies: dict[Mac, Policy], owner: str, owner_uuid: str 
         vlan=parts.vlan(node),
         bandwidth=parts.bandwidth(node),
         mtu=mtu.need("size", mtu_size) if mtu else None,
-        policy=policies.get(address, Policy()) if address else Policy(),
+        policy=extra.policy,
+        addresses=extra.addresses,
         owner=owner,
         owner_uuid=owner_uuid,
     )
@@ -89,20 +103,34 @@ def mtu_size(text: str, where: str) -> int:
     return names.number(text, 68, 65535, where)
 
 
-def policies_of(ours: Node | None) -> dict[Mac, Policy]:
-    """``<vnet:domain>``: a policy by the MAC of the NIC that it is for."""
-    policies: dict[Mac, Policy] = {}
+def extras_of(ours: Node | None) -> dict[Mac, NicExtras]:
+    """``<vnet:domain>``: what it says of each NIC, by its MAC."""
+    extras: dict[Mac, NicExtras] = {}
     if ours is None:
-        return policies
+        return extras
     ours.strict(DOMAIN_NS, (), ("interface",))
     for node in ours.children("interface", DOMAIN_NS):
         mac = node.need("mac", names.mac)
-        if mac in policies:
+        if mac in extras:
             raise node.error(f"stands here twice for {mac}; write it once")
-        policies[mac] = _policy(node)
-    return policies
+        extras[mac] = _extras(node)
+    return extras
 
 
-def _policy(node: Node) -> Policy:
-    node.strict(DOMAIN_NS, ("mac",), ("policy",))
-    return parts.policy(node, DOMAIN_NS)
+def _extras(node: Node) -> NicExtras:
+    node.strict(DOMAIN_NS, ("mac",), ("policy", "address"))
+    return NicExtras(parts.policy(node, DOMAIN_NS, parts.FOR_INTERFACE), _addresses(node))
+
+
+def _addresses(parent: Node) -> tuple[IpPrefix, ...]:
+    nodes = list(parent.children("address", DOMAIN_NS))
+    if len(nodes) > MAX_ADDRESSES:
+        raise parent.error(f"has {len(nodes)} addresses; write at most {MAX_ADDRESSES}, or prefixes that hold several")
+    found: set[IpPrefix] = set()
+    for node in nodes:
+        node.strict(DOMAIN_NS, ("address",), ())
+        value = node.need("address", names.prefix)
+        if value in found:
+            raise node.error(f"stands here twice for {names.written(value)}; write it once")
+        found.add(value)
+    return tuple(sorted(found, key=names.by_number))

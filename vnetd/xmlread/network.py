@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lxml import etree
 
 from vnetd.model import names
-from vnetd.model.network import Network, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink
+from vnetd.model.names import Mac
+from vnetd.model.network import Binding, Network, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink
 from vnetd.xmlread import parts
 from vnetd.xmlread.gate import NETWORK_NS, parse
+from vnetd.xmlread.interface import MAX_ADDRESSES
 from vnetd.xmlread.node import Node, choice, extension
 
 _overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
 MAX_PEERS = 4096
+MAX_BINDINGS = 65536
 
 
 def read_network(data: bytes) -> Network:
@@ -30,7 +35,7 @@ def network_of(element: etree._Element) -> Network:
     ours = extension(root, root.child("metadata"), "network", NETWORK_NS)
     if ours is None:
         raise root.error(f"has no <vnet:network xmlns:vnet='{NETWORK_NS}'/> in its <metadata>; add it to make the network vnetd's")
-    ours.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup"))
+    ours.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup", "binding"))
     if ours.child("overlay", NETWORK_NS) and ours.child("uplink", NETWORK_NS):
         raise ours.error("has an overlay and an uplink, so where two uplinks meet, frames would circle between wire and tunnel; write one")
     _require_openvswitch(root)
@@ -46,7 +51,8 @@ def network_of(element: etree._Element) -> Network:
         portgroups=_portgroups(root, ours),
         overlay=_overlay(ours),
         uplink=_uplink(ours),
-        policy=parts.policy(ours, NETWORK_NS),
+        policy=parts.policy(ours, NETWORK_NS, parts.FOR_NETWORK),
+        bindings=_bindings(ours),
     )
 
 
@@ -82,7 +88,7 @@ def _portgroups(root: Node, ours: Node) -> tuple[PortGroup, ...]:
         name = node.need("name", names.label)
         if name in policies:
             raise node.error(f"stands here twice for {names.shown(name)}; write it once")
-        policies[name] = parts.policy(node, NETWORK_NS)
+        policies[name] = parts.policy(node, NETWORK_NS, parts.FOR_PORTGROUP)
     groups: dict[str, PortGroup] = {}
     for node in root.children("portgroup"):
         name = node.need("name", names.label)
@@ -141,3 +147,40 @@ def _uplink(ours: Node) -> Uplink | None:
         return None
     node.strict(NETWORK_NS, ("dev", "force"), ())
     return Uplink(node.need("dev", names.ifname), node.may("force", names.yes_no) or False)
+
+
+def _bindings(ours: Node) -> tuple[Binding, ...]:
+    nodes = list(ours.children("binding", NETWORK_NS))
+    if len(nodes) > MAX_BINDINGS:
+        raise ours.error(f"has {len(nodes)} bindings; write at most {MAX_BINDINGS}, or prefixes that hold several")
+    found: dict[Binding, Node] = {}
+    for node in nodes:
+        node.strict(NETWORK_NS, ("mac", "address"), ())
+        binding = Binding(node.need("mac", names.mac), node.need("address", names.prefix))
+        if binding in found:
+            raise node.error(f"stands here twice for {binding.mac} and {names.written(binding.address)}; write it once")
+        found[binding] = node
+    _refuse_many(found)
+    bindings = sorted(found, key=lambda one: names.by_number(one.address))
+    _refuse_shared(bindings, found)
+    return tuple(bindings)
+
+
+def _refuse_many(nodes: dict[Binding, Node]) -> None:
+    counts = Counter[Mac]()
+    for binding, node in nodes.items():
+        counts[binding.mac] += 1
+        if counts[binding.mac] > MAX_ADDRESSES:
+            raise node.error(f"binds more than {MAX_ADDRESSES} addresses to {binding.mac}; write fewer, or prefixes that hold several")
+
+
+def _refuse_shared(bindings: list[Binding], nodes: dict[Binding, Node]) -> None:
+    """Prefixes are apart or one holds the other; so, in their order, each need only be held against the last that none holds."""
+    widest, end = None, (0, 0)
+    for binding in bindings:
+        last = (binding.address.version, names.bounds(binding.address)[1])
+        if widest is None or last > end:
+            widest, end = binding, last
+        elif binding.mac != widest.mac:
+            one, other = (f"{names.written(each.address)} to {each.mac}" for each in (binding, widest))
+            raise nodes[binding].error(f"binds {one}, and another binds {other}; write each address for one MAC only")

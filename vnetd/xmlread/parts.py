@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from vnetd.errors import InputError
 from vnetd.model import names
 from vnetd.model.network import Bandwidth, Guard, Policy, Rate, Vlan, VlanMode
 from vnetd.xmlread.node import Node, choice
 
 MAX_RATE = (2**32 - 1) // 8
 """kilobytes/s: an OpenFlow meter counts kbit/s in 32 bits."""
+
+MAX_PACKETS = 1_000_000
+"""packets/s: no port floods more to any good, so that a larger number is a slip."""
+
+FOR_INTERFACE = ("guard", "flood", "neighbour")
+FOR_PORTGROUP = (*FOR_INTERFACE, "isolated")
+FOR_NETWORK = (*FOR_PORTGROUP, "host")
+"""What a ``<vnet:policy>`` may say, by the place it stands in."""
+
+_WIDER = {
+    "isolated": "the other hosts must know it too; write it on the policy of the network's <vnet:portgroup>",
+    "host": "it is about the bridge of the whole network; write it on the policy of <vnet:network>",
+}
+"""Why a narrower place does not take it, and which does."""
 
 _guard = choice(Guard, tuple(guard.value for guard in Guard))
 
@@ -66,10 +81,29 @@ def _direction(parent: Node, name: str) -> Rate | None:
     return rate
 
 
-def policy(parent: Node, namespace: str) -> Policy:
+def policy(parent: Node, namespace: str, takes: tuple[str, ...]) -> Policy:
     """``<vnet:policy guard=…/>`` inside ``parent``, or a policy that leaves all to the next wider place."""
     node = parent.child("policy", namespace)
     if node is None:
         return Policy()
-    node.strict(namespace, ("guard",), ())
-    return Policy(node.may("guard", _guard))
+    for attribute, why in _WIDER.items():
+        if attribute not in takes and node.element.get(attribute) is not None:
+            raise node.error(f"takes no {attribute} inside {parent.tag}: {why}")
+    node.strict(namespace, takes, ())
+    return Policy(
+        guard=node.may("guard", _guard),
+        isolated=node.may("isolated", names.yes_no),
+        flood=node.may("flood", _packets),
+        neighbour=node.may("neighbour", _packets),
+        host=node.may("host", names.yes_no),
+    )
+
+
+def _packets(text: str, where: str) -> int:
+    """A limit in packets/s, where 0 stands for none: the digit itself could be taken to mean that nothing may pass."""
+    if text == "none":
+        return 0
+    try:
+        return names.number(text, 1, MAX_PACKETS, where)
+    except InputError as error:
+        raise InputError(f"{error}; write one, as packets/s, or 'none' for no limit") from None
