@@ -12,15 +12,16 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK
 
+from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
-from vnetd.model.state import Host, Link
+from vnetd.model.state import Host, Link, Quiet
 from vnetd.settings import Settings
 
 LOG = logging.getLogger("vnetd.netlink")
@@ -36,10 +37,12 @@ class Netlink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._route = IPRoute()
+        self._quiet = QuietLinks(userspace=settings.datapath_type == "netdev")
         self._known: tuple[frozenset[IPv4Address | IPv6Address], frozenset[str]] | None = None
 
     def close(self) -> None:
         self._route.close()
+        self._quiet.close()
 
     def host(self) -> Host:
         """Addresses, links and the NICs of default routes, now."""
@@ -48,7 +51,7 @@ class Netlink:
         addresses, default_route = self._known
         return Host(
             addresses=addresses,
-            links=_links(),
+            links=self._links(),
             default_route=default_route,
             datapath=self._settings.datapath_type,
             tunnel_bridge=self._settings.tunnel_bridge,
@@ -56,8 +59,9 @@ class Netlink:
         )
 
     def forget(self) -> None:
-        """Read addresses and routes anew when next asked."""
+        """Read addresses, routes and how quiet links are anew when next asked."""
         self._known = None
+        self._quiet.forget()
 
     def set_up(self, name: str) -> None:
         """Set a link up. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
@@ -71,6 +75,15 @@ class Netlink:
             if error.code == 19:
                 return
             raise WorldError(f"link {name} cannot be set up: {error}") from None
+
+    def make_quiet(self, name: str, level: str) -> None:
+        """Make a link as quiet as ``Quiet`` says. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
+        self._quiet.make(name, Quiet(level))
+
+    def _links(self) -> dict[str, Link]:
+        found = list(_flags())
+        levels = self._quiet.levels((name, index) for name, index, _ in found)
+        return {name: Link(up=bool(flags & _IFF_UP), index=index, quiet=levels[name, index]) for name, index, flags in found}
 
     def _addresses(self) -> list[IPv4Address | IPv6Address]:
         found: list[IPv4Address | IPv6Address] = []
@@ -90,8 +103,8 @@ class Netlink:
         return found
 
 
-def _links() -> dict[str, Link]:
-    links = {}
+def _flags() -> Iterator[tuple[str, int, int]]:
+    """(name, index, flags) of every link."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         for index, name in socket.if_nameindex():
             request = struct.pack("16sH22x", name.encode(), 0)
@@ -99,8 +112,7 @@ def _links() -> dict[str, Link]:
                 flags = struct.unpack_from("16xH", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[0]
             except OSError:
                 continue  # It went between the two calls.
-            links[name] = Link(up=bool(flags & _IFF_UP), index=index)
-    return links
+            yield name, index, flags
 
 
 class KernelWatch(threading.Thread):
