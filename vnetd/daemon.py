@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -30,6 +32,7 @@ from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
 from vnetd.control import ControlServer
+from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
@@ -41,10 +44,14 @@ from vnetd.store import Store
 LOG = logging.getLogger("vnetd")
 AUDIT_SECONDS = 30
 """A pass without cause, which finds flows changed by hand."""
+DROPS_SECONDS = 5
+"""How often drops are looked at for the log, where that is asked for."""
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
+READING = frozenset({"status", "drops"})
+"""Requests that change nothing; they are answered after those that do."""
 
 
 @dataclass
@@ -111,6 +118,8 @@ class Daemon:
         self._trouble = ""
         self._doubtful = False
         self._audit_at = time.monotonic() + AUDIT_SECONDS
+        self._drop_log = DropLog(settings.log_drops)
+        self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._world = World(settings, self.wake)
         self._service = Service(Store(), self._world)
         self._control = ControlServer(self.answer, settings.control_group)
@@ -152,6 +161,7 @@ class Daemon:
         first = True
         while not self._stopping:
             self._turn(self._wait())
+            self._log_drops()
             if first:
                 # libvirt may be started only after this, so that it finds vnetd; it is not waited for.
                 for thread in (self._libvirt, *self._watchers):
@@ -196,8 +206,9 @@ class Daemon:
         with self._condition:
             retry = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
             end = min(time.monotonic() + retry, self._audit_at)
-            while not (self._queue or self._listing or self._stopping or (self._dirty and not self._failures) or time.monotonic() >= end):
-                self._condition.wait(max(end - time.monotonic(), 0))
+            wake = min(end, self._drops_at)
+            while not self._is_called() and time.monotonic() < wake:
+                self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
@@ -209,12 +220,15 @@ class Daemon:
             self._dirty = self._doubtful = False
         return work
 
+    def _is_called(self) -> bool:
+        return bool(self._queue or self._listing or self._stopping or (self._dirty and not self._failures))
+
     def _turn(self, work: Work) -> None:
         """Everything that waits, by one pass. Whatever it meets, this thread goes on and every client is answered."""
         if self._stopping:
             return
-        statuses = [ticket for ticket in work.tickets if ticket.request.verb == "status"]
-        asked = [ticket for ticket in work.tickets if ticket.request.verb != "status"]
+        reading = [ticket for ticket in work.tickets if ticket.request.verb in READING]
+        asked = [ticket for ticket in work.tickets if ticket.request.verb not in READING]
         try:
             self._pass(work, asked)
         except VnetdError as error:
@@ -227,11 +241,10 @@ class Daemon:
         finally:
             for ticket in asked:
                 ticket.done.set()
-        if statuses:
-            report_now = self._status()
-            for ticket in statuses:
-                ticket.answer = report_now
-                ticket.done.set()
+        answers = {verb: self._read(verb) for verb in {ticket.request.verb for ticket in reading}}
+        for ticket in reading:
+            ticket.answer = answers[ticket.request.verb]
+            ticket.done.set()
 
     def _pass(self, work: Work, asked: list[Ticket]) -> None:
         if self._reload:
@@ -266,23 +279,45 @@ class Daemon:
             LOG.warning("%s", text)
         self._failures, self._trouble = self._failures + 1, text
 
-    def _status(self) -> Answer:
+    def _read(self, verb: str) -> Answer:
+        """The answer to a request that changes nothing."""
         try:
-            self._service.forget()
-            desired, observed, plan = self._service.look()
-            found = report(desired, observed, plan, self._service.drops(observed))
+            return Answer(0, json.dumps(self._status() if verb == "status" else self._drops()))
         except VnetdError as error:
             return Answer(1, str(error))
         except Exception:
             LOG.exception("a fault of vnetd's own")
             return Answer(1, "a fault of vnetd's own; see its log")
+
+    def _status(self) -> dict[str, Any]:
+        self._service.forget()
+        desired, observed, plan = self._service.look()
+        found = report(desired, observed, plan, self._service.drops(observed))
         libvirt = self._libvirt_away or "connected"
         found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
-        return Answer(0, json.dumps(found))
+        return found
+
+    def _drops(self) -> list[dict[str, Any]]:
+        desired, observed, _ = self._service.look()
+        return account(desired, self._service.drops(observed))
+
+    def _log_drops(self) -> None:
+        """Tell the log what was dropped since the last time, where the settings ask for it."""
+        if time.monotonic() < self._drops_at:
+            return
+        self._drops_at = time.monotonic() + DROPS_SECONDS
+        try:
+            for line in self._drop_log.lines(time.monotonic(), self._drops()):
+                LOG.warning("%s", line)
+        except VnetdError as error:
+            LOG.debug("drops cannot be read: %s", error)
 
     def _read_settings_again(self) -> None:
         try:
-            self._world.renew(read_settings())
+            settings = read_settings()
+            self._world.renew(settings)
+            self._drop_log.lines_a_minute = settings.log_drops
+            self._drops_at = time.monotonic() if settings.log_drops else math.inf
             LOG.info("settings read again")
         except InputError as error:
             LOG.error("%s; the settings stay as they were", error)

@@ -9,15 +9,13 @@ for, so that every host and every run gives the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vnetd.errors import WorldError
-from vnetd.model.names import IfName, IpAddress
+from vnetd.model.names import IfName, IpAddress, IpPrefix, Mac, written
 from vnetd.model.network import (
-    UNTAGGED,
-    Bandwidth,
     Guard,
     Inventory,
     Network,
@@ -26,6 +24,7 @@ from vnetd.model.network import (
     OverlayType,
     PortGroup,
     Problem,
+    Vlan,
 )
 from vnetd.model.state import (
     TUNNELS,
@@ -33,16 +32,16 @@ from vnetd.model.state import (
     Desired,
     GuestWire,
     Host,
-    Meter,
     NetworkWiring,
     Port,
     PortFacts,
+    Quiet,
     Role,
     Rows,
     SegmentWire,
-    Shape,
     TunnelFacts,
 )
+from vnetd.policy import bandwidth_of, bound_addresses, guest_wire, narrowed, shape
 
 _TUNNEL_PREFIX = {OverlayType.GRE: "gre-", OverlayType.VXLAN: "vxl-", OverlayType.GENEVE: "gnv-"}
 
@@ -90,9 +89,12 @@ class _Draft:
     by_bridge: dict[str, Network] = field(default_factory=dict)
     bridges: dict[str, Bridge] = field(default_factory=dict)
     ports: dict[str, Port] = field(default_factory=dict)
-    carriers: dict[str, list[str]] = field(default_factory=dict)
+    uplinks: dict[str, list[str]] = field(default_factory=dict)
+    patches: dict[str, list[str]] = field(default_factory=dict)
     wires: dict[str, list[GuestWire]] = field(default_factory=dict)
+    bound: dict[str, Mapping[Mac, Sequence[IpPrefix]]] = field(default_factory=dict)
     segments: dict[tuple[OverlayType, int], tuple[Network, SegmentWire]] = field(default_factory=dict)
+    claims: dict[tuple[str, Vlan, Mac | IpPrefix], str] = field(default_factory=dict)
     links_up: set[str] = field(default_factory=set)
     guests: dict[str, PortFacts] = field(default_factory=dict)
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
@@ -125,7 +127,8 @@ class _Draft:
             raise WorldError(f"a device called {network.bridge} is there already; write another <bridge name='…'/>")
         self.bridges[network.bridge] = Bridge(network.bridge, network.uuid or network.name, self.host.datapath)
         self.networks[network.name] = self.by_bridge[network.bridge] = network
-        self.carriers[network.bridge], self.wires[network.bridge] = [], []
+        self.bound[network.name] = bound_addresses(network)
+        self.uplinks[network.bridge], self.patches[network.bridge], self.wires[network.bridge] = [], [], []
         if network.uplink is not None:
             self.attempt("network", network.name, lambda: self.add_uplink(network))
         if network.overlay is not None:
@@ -153,13 +156,18 @@ class _Draft:
         if seen is not None and not seen.marked:
             raise WorldError(f"its uplink {dev} is in bridge {seen.port.bridge} already, by hand; remove it there first")
         self.ports[dev] = Port(dev, network.bridge, Role.UPLINK)
-        self.carriers[network.bridge].append(dev)
+        self.uplinks[network.bridge].append(dev)
         self.links_up.add(dev)
 
     def add_overlay(self, network: Network, overlay: Overlay) -> None:
-        twin = self.segments.get((overlay.type, overlay.segment))
-        if twin is not None:
-            raise WorldError(f"its {overlay.type} segment {overlay.segment} is network {twin[0].name}'s already; write another segment")
+        segments = [overlay.segment, *([overlay.isolated_segment] if network.isolating else [])]
+        for segment in segments:
+            twin = self.segments.get((overlay.type, segment))
+            if twin is not None:
+                of_isolated = " (that of its isolated ports)" if segment != overlay.segment else ""
+                raise WorldError(
+                    f"its {overlay.type} segment {segment}{of_isolated} is network {twin[0].name}'s already; write another segment"
+                )
         there, here = patch_names(network.bridge)
         mine = self.local_address(overlay)
         tunnels = []
@@ -177,8 +185,11 @@ class _Draft:
         # The patch is there even without a tunnel, so that an address that comes later costs no port.
         self.ports[here] = Port(here, network.bridge, Role.PATCH, "patch", (("peer", there),))
         self.ports[there] = Port(there, self.host.tunnel_bridge, Role.PATCH, "patch", (("peer", here),))
-        self.carriers[network.bridge].append(here)
-        self.segments[overlay.type, overlay.segment] = (network, SegmentWire(there, overlay.segment, tuple(sorted(tunnels))))
+        self.patches[network.bridge].append(here)
+        isolated = overlay.isolated_segment if network.isolating else None
+        wire = SegmentWire(there, overlay.segment, tuple(sorted(tunnels)), isolated)
+        for segment in segments:
+            self.segments[overlay.type, segment] = (network, wire)
 
     def local_address(self, overlay: Overlay) -> IpAddress | None:
         """The peer address that is this host's: by its setting, or by what its interfaces carry."""
@@ -204,7 +215,7 @@ class _Draft:
         if (seen is None or seen.owner == TUNNELS) and (seen is not None or name not in self.host.links):
             self.bridges[name] = Bridge(name, TUNNELS, self.host.datapath)
             return
-        for network, wire in self.segments.values():
+        for network, wire in dict.fromkeys(self.segments.values()):
             text = (
                 f"bridge {name} is there already and vnetd did not make it, so there is no overlay; "
                 "name another one as tunnel_bridge in /etc/vnetd/vnetd.toml"
@@ -212,7 +223,7 @@ class _Draft:
             self.problems.append(Problem("network", network.name, text))
             there, here = wire.patch, dict(self.ports[wire.patch].options)["peer"]
             del self.ports[there], self.ports[here]
-            self.carriers[network.bridge].remove(here)
+            self.patches[network.bridge].remove(here)
         for tunnel in self.tunnels:
             del self.ports[tunnel]
         self.segments.clear()
@@ -229,12 +240,11 @@ class _Draft:
             return  # Announced only: its tap is not there yet, and nothing can be said of a port without a name.
         if nic.tap in self.ports:
             raise WorldError(f"{nic.owner} and another both claim the tap {nic.tap}; each NIC needs its own")
-        guard = nic.policy.guard or (group.policy.guard if group else None) or network.policy.guard or Guard.MAC
-        if nic.mac is None and guard is not Guard.NONE:
-            self.notice("port", nic.tap, "its MAC is unknown, so it stays closed; write <mac address='…'/> for it")
-        bandwidth = _bandwidth(nic, group)
-        vlan = nic.vlan or (group.vlan if group else None) or network.vlan or UNTAGGED
-        self.guests[nic.tap] = PortFacts(nic.owner, network.name, group.name if group else None, nic.mac, guard)
+        wire = guest_wire(nic, nic.tap, group, network, self.bound[network.name])
+        self.guests[nic.tap] = PortFacts(
+            nic.owner, network.name, group.name if group else None, nic.mac, wire.guard, wire.addresses, wire.isolated
+        )
+        self.note_closed(wire)
         if nic.tap not in self.host.links:
             # A port kept for it would take the next tap of that name into this network.
             raise WorldError("its tap device is not there")
@@ -245,15 +255,36 @@ class _Draft:
             name=nic.tap,
             bridge=network.bridge,
             role=Role.GUEST,
-            vlan=vlan,
+            vlan=wire.vlan,
             ids=_ids(nic),
             mtu=nic.mtu,
-            shape=_shape(bandwidth),
+            shape=shape(bandwidth_of(nic, group)),
         )
-        self.wires[network.bridge].append(GuestWire(nic.tap, nic.mac, vlan, guard, _meter(bandwidth)))
+        self.note_twins(wire, network)
+        self.wires[network.bridge].append(wire)
         if nic.owner_uuid is None:
             # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
             self.links_up.add(nic.tap)
+
+    def note_closed(self, wire: GuestWire) -> None:
+        """What a port lacks to speak."""
+        if wire.guard is Guard.STRICT and not wire.addresses:
+            self.notice(
+                "port",
+                wire.port,
+                "it is guarded strictly and has no address, so it may speak DHCP and nothing else; "
+                "write <vnet:address> for it, or a <vnet:binding> in its network",
+            )
+        if wire.mac is None and wire.guard is not Guard.NONE:
+            self.notice("port", wire.port, "its MAC is unknown, so it stays closed; write <mac address='…'/> for it")
+
+    def note_twins(self, wire: GuestWire, network: Network) -> None:
+        """Two ports of one VLAN that claim the same MAC or address, which the switch cannot tell from a theft."""
+        for what, claim in (*([("MAC", wire.mac)] if wire.mac else []), *(("address", one) for one in wire.addresses)):
+            other = self.claims.setdefault((network.bridge, wire.vlan, claim), wire.port)
+            if other != wire.port:
+                text = claim if isinstance(claim, str) else written(claim)
+                self.notice("port", wire.port, f"its {what} {text} is {other}'s too; give each NIC its own")
 
     def is_anothers(self, nic: Nic) -> bool:
         """Whether the port row says that the tap is another guest's than this NIC's."""
@@ -281,12 +312,22 @@ class _Draft:
             bridges=self.bridges,
             ports=self.ports,
             wirings={
-                bridge: NetworkWiring(tuple(sorted(self.wires[bridge], key=lambda wire: wire.port)), tuple(sorted(self.carriers[bridge])))
+                bridge: NetworkWiring(
+                    guests=tuple(sorted(self.wires[bridge], key=lambda wire: wire.port)),
+                    uplinks=tuple(sorted(self.uplinks[bridge])),
+                    patches=tuple(sorted(self.patches[bridge])),
+                    host=bool(self.by_bridge[bridge].policy.host),
+                    isolating=self.by_bridge[bridge].isolating,
+                )
                 for bridge in self.wires
             },
             tunnel_bridge=self.host.tunnel_bridge,
-            segments=tuple(wire for _, (_, wire) in sorted(self.segments.items())),
+            segments=tuple(dict.fromkeys(wire for _, (_, wire) in sorted(self.segments.items(), key=lambda item: item[0]))),
             links_up=frozenset(self.links_up),
+            quiet={
+                **dict.fromkeys(self.bridges, Quiet.BRIDGE),
+                **{name: Quiet.PORT for name, port in self.ports.items() if port.role is Role.GUEST},
+            },
             gone_networks=inventory.gone_networks,
             gone_taps=inventory.gone_taps,
             # While OVSDB has a bridge whose network no source has named, more may be unknown, and nothing is pruned.
@@ -304,7 +345,8 @@ def _merged(nics: Iterable[Nic], rows: Rows) -> list[Nic]:
     taps = _taps_by_iface_id(rows)
     by_key: dict[tuple[str | None, ...], Nic] = {}
     claimed: set[str] = set()
-    macs = {nic.tap: nic.mac for nic in nics if nic.tap and nic.mac and nic.network is None and nic.bridge is None}
+    # <interface type='ethernet'>: the tap's own file says the network, and its guest's XML the MAC and what is particular to it.
+    guests = {nic.tap: nic for nic in nics if nic.tap and nic.mac and nic.network is None and nic.bridge is None}
     for nic in sorted(nics, key=lambda one: (one.tap is None, one.tap or "", one.owner, one.mac or "")):
         tap = nic.tap or (taps.get(nic.iface_id) if nic.iface_id else None)
         if nic.network is None and nic.bridge is None:
@@ -313,9 +355,16 @@ def _merged(nics: Iterable[Nic], rows: Rows) -> list[Nic]:
             continue
         if tap is not None:
             claimed.add(tap)
-        one = replace(nic, tap=tap, mac=nic.mac or (macs.get(tap) if tap else None))
+        one = _with_guest(replace(nic, tap=tap), guests.get(tap) if tap else None)
         by_key[tap, one.owner, one.mac, one.portid] = one
     return list(by_key.values())
+
+
+def _with_guest(nic: Nic, guest: Nic | None) -> Nic:
+    """A tap's NIC with what its guest's XML adds to its own file."""
+    if guest is None or nic.mac not in (None, guest.mac):
+        return nic
+    return replace(nic, mac=guest.mac, policy=narrowed(nic.policy, guest.policy), addresses=(*nic.addresses, *guest.addresses))
 
 
 def _taps_by_iface_id(rows: Rows) -> Mapping[str, IfName]:
@@ -336,28 +385,3 @@ def _ids(nic: Nic) -> tuple[tuple[str, str], ...]:
         "iface-status": "active" if nic.iface_id else None,
     }
     return tuple(sorted((key, str(value)) for key, value in ids.items() if value))
-
-
-def _bandwidth(nic: Nic, group: PortGroup | None) -> Bandwidth:
-    """libvirt's precedence: the interface's element, as a whole, before the portgroup's."""
-    if nic.bandwidth != Bandwidth() or group is None:
-        return nic.bandwidth
-    return group.bandwidth
-
-
-def _shape(bandwidth: Bandwidth) -> Shape | None:
-    """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing."""
-    rate = bandwidth.inbound
-    if rate is None:
-        return None
-    burst = rate.burst * 1024 * 8 if rate.burst else None
-    return Shape(rate.average * 8000, (rate.peak or rate.average) * 8000, burst)
-
-
-def _meter(bandwidth: Bandwidth) -> Meter | None:
-    """From the guest. Without a burst in the XML a meter gets a tenth of a second's worth, at least a few full frames."""
-    rate = bandwidth.outbound
-    if rate is None:
-        return None
-    kbit = rate.average * 8
-    return Meter(kbit, rate.burst * 8 if rate.burst else max(kbit // 10, 128))

@@ -2,9 +2,9 @@
 
 The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
-both); then meters that flows will name; then each bridge's flows in one bundle;
-then meters that no flow names any more; links last, so that a tap comes up when
-its policy is there. A port that the switch has not made yet has no number, so its
+both); then how bridges handle fragments, and meters that flows will name; then each bridge's flows in one bundle;
+then meters that no flow names any more; then the kernel is told to keep out of taps
+and bridges; links last, so that a tap comes up when its policy is there. A port that the switch has not made yet has no number, so its
 flows come out of the next plan, made after the rows were applied and read again.
 
 Nothing is dropped that vnetd or libvirt did not make, and nothing of a network is
@@ -20,10 +20,29 @@ from dataclasses import dataclass
 
 from vnetd.intent import patch_names
 from vnetd.model.network import Problem
-from vnetd.model.state import Bridge, Desired, Meter, Observed, Port, Role, Rows, SeenBridge, SeenPort, Table
-from vnetd.pipeline import Flow, by_lines, is_learned, is_ours, network_flows, referenced_ports, tunnel_flows
+from vnetd.model.state import (
+    FRAGMENTS,
+    Bridge,
+    Desired,
+    Meter,
+    NetworkWiring,
+    Observed,
+    Port,
+    Quiet,
+    Role,
+    Rows,
+    SeenBridge,
+    SeenPort,
+    Table,
+)
+from vnetd.pipeline import Flow, MeterKind, by_lines, is_learned, is_learned_here, is_ours, network_flows, referenced_ports, tunnel_flows
 
 _METER = re.compile(r"meter:(\d+)")
+
+QUIET_WORDS = {
+    Quiet.BRIDGE: "no link-local address, no router advertisements",
+    Quiet.PORT: "nothing for the host's own stack",
+}
 
 FAIL_MODE = "secure"
 """A bridge without flows passes nothing (ovs-vswitchd.conf.db(5)). Set at birth: a change empties the flow table."""
@@ -124,8 +143,8 @@ class ChangeMeters:
 
     def lines(self) -> Iterator[str]:
         yield from (f"- meter {number} on {self.bridge}" for number in self.drop)
-        yield from (f"+ meter {number} on {self.bridge}: {meter.rate} kbit/s" for number, meter in self.put)
-        yield from (f"~ meter {number} on {self.bridge}: {meter.rate} kbit/s" for number, meter in self.change)
+        yield from (f"+ meter {number} on {self.bridge}: {meter}" for number, meter in self.put)
+        yield from (f"~ meter {number} on {self.bridge}: {meter}" for number, meter in self.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +152,29 @@ class Plan:
     """All steps, in the order in which they are applied."""
 
     rows: tuple[RowStep, ...] = ()
+    fragments: tuple[str, ...] = ()
+    """Bridges whose flows would not see into the first fragment of a packet."""
     meters: tuple[ChangeMeters, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
+    quiet: tuple[tuple[str, Quiet], ...] = ()
     links: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.meters or self.flows or self.links)
+        return bool(self.rows or self.fragments or self.meters or self.flows or self.quiet or self.links)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
         if any(isinstance(step, PutPort) and step.port.name == port for step in self.rows):
             return True
         for flows in (step for step in self.flows if step.bridge == bridge):
-            if any(f"in_port=<{port}>" in flow.match or "<" not in flow.match for flow in flows.add):
+            if any(f"<{port}>" in str(flow) or f"<{port}:" in str(flow) or "<" not in flow.match for flow in flows.add):
                 return True
             if any(number in referenced_ports(line) for line in flows.remove):
                 return True
         meters = (pair for step in self.meters if step.bridge == bridge for pair in (*step.put, *step.change))
-        return any(one == number for one, _ in meters)
+        return any(MeterKind.of(one)[0] == number for one, _ in meters)
 
     def _switched(self) -> dict[str, int]:
         """How many flows and meters are to be changed, by bridge."""
@@ -175,8 +197,10 @@ class Plan:
         """The plan to read, a line a step."""
         return [
             *map(str, self.rows),
+            *(f"~ bridge {name}: fragments handled as {FRAGMENTS}" for name in self.fragments),
             *(line for step in self.meters for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
+            *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
             *(f"~ link {name} up" for name in self.links),
             *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
         ]
@@ -188,9 +212,19 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     puts = [*_bridge_puts(desired, observed.rows), *_port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
+    quiet = tuple(sorted(_links_to_quiet(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
-    return Plan((*drops, *puts, *sweep), meters, flows, links, expected)
+    fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
+    return Plan((*drops, *puts, *sweep), fragments, meters, flows, quiet, links, expected)
+
+
+def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:
+    """Links of bridges and guests at which the kernel would still speak or listen by itself."""
+    for name, level in desired.quiet.items():
+        link = observed.host.links.get(name)
+        if link is not None and not link.is_quiet(level):
+            yield name, level
 
 
 def _links_to_set_up(desired: Desired, observed: Observed) -> Iterator[str]:
@@ -326,13 +360,23 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         else:
             continue
         kept = _kept_flows(desired, name, numbers, table)
+        wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
-        wirings = desired.wirings.get(name)
-        meters = {numbers[wire.port]: wire.meter for wire in (wirings.guests if wirings else ()) if wire.meter and wire.port in numbers}
-        if meter_step := _meter_step(name, meters, table, desired.complete):
+        if meter_step := _meter_step(name, _meters(desired.wirings.get(name), numbers), table, desired.complete):
             meter_steps.append(meter_step)
     return tuple(flow_steps), tuple(meter_steps)
+
+
+def _meters(wiring: NetworkWiring | None, numbers: Mapping[str, int]) -> dict[int, Meter]:
+    """The meters of all ports that the switch has numbered."""
+    found = {}
+    for wire in wiring.guests if wiring else ():
+        kinds = ((MeterKind.BANDWIDTH, wire.meter), (MeterKind.FLOOD, wire.flood), (MeterKind.NEIGHBOUR, wire.neighbour))
+        for kind, meter in kinds:
+            if meter is not None and wire.port in numbers:
+                found[kind.number(numbers[wire.port])] = meter
+    return found
 
 
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
@@ -353,12 +397,22 @@ def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[in
 
 def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
     """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
-    learnable = _learnable(desired, numbers) if bridge == desired.tunnel_bridge else set()
-    kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
+    if bridge == desired.tunnel_bridge:
+        learnable = _learnable(desired, numbers)
+        kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
+    else:
+        ports = set(numbers.values())
+        kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}
     if not desired.complete and bridge in desired.bridges:
         unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
         kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}
     return kept
+
+
+def _beside(wanted: Mapping[str, Flow], kept: set[str]) -> dict[str, Flow]:
+    """What is wanted and takes no kept flow's place: a list of ports that names one nobody has claimed yet would lose it."""
+    held = {flow_key(line) for line in kept if not is_learned(line)}
+    return {line: flow for line, flow in wanted.items() if not held or line in kept or flow_key(line) not in held}
 
 
 def _flow_step(bridge: str, wanted: Mapping[str, Flow], table: Table) -> ChangeFlows | None:

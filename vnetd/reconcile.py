@@ -8,11 +8,12 @@ small protocols, so that a fake switch can be walked at random by the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.model.network import Inventory, Problem
@@ -57,12 +58,18 @@ class Switch(Protocol):
 
     def change_flows(self, step: ChangeFlows) -> None: ...
 
+    def match_fragments(self, bridge: str) -> None:
+        """Let flows see what the first fragment of a packet shows. Raises WorldError."""
+
     def put_meters(self, step: ChangeMeters) -> None: ...
 
     def drop_meters(self, step: ChangeMeters) -> None: ...
 
-    def counters(self, bridge: str) -> list[tuple[int, int | None, int, int]]:
-        """(cookie, in_port or None, packets, bytes) of each flow."""
+    def counters(self, bridge: str) -> list[FlowCount]:
+        """What each flow has counted."""
+
+    def meter_drops(self, bridge: str) -> Mapping[int, tuple[int, int]]:
+        """(packets, bytes) that each meter dropped, by its number."""
 
 
 class Kernel(Protocol):
@@ -74,6 +81,9 @@ class Kernel(Protocol):
         """What was remembered of addresses and routes is in doubt."""
 
     def set_up(self, name: str) -> None: ...
+
+    def make_quiet(self, name: str, level: str) -> None:
+        """Keep the kernel's own stack out of a link, as far as ``level`` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +119,27 @@ class Rim:
         refused = _each_alone(self.database.apply, plan.rows)
         problems += [Problem(*_subject(step), f"Open vSwitch's database refused it: {error}") for step, error in refused]
         for step in plan.rows:
-            # A new or altered bridge begins with no flows, and of a tunnel that goes the switch may have learned more.
+            # A new or altered bridge begins with no flows.
             match step:
                 case PutBridge(bridge):
                     self.switch.forget(bridge.name)
-                case DropBridge(name):
+                case DropBridge(name) | DropPort(_, name):
                     self.switch.forget(name)
-                case DropPort(_, where, role) if role is not Role.GUEST:
-                    self.switch.forget(where)
+        # Flows that would not see what they are to refuse are not put at all.
+        blind = {name for name in plan.fragments if _note(problems, name, partial(self.switch.match_fragments, name))}
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.put_meters, meters))
-        for flows in plan.flows:
+        for flows in (step for step in plan.flows if step.bridge not in blind):
             change = partial(_change_parts, self.switch, flows)
             for part, error in _each_alone(change, flows.parts()):
                 problems.append(Problem("bridge", flows.bridge, f"{error}: {part[1]}"))
+            if flows.remove:
+                # Of a port that has gone the switch may have learned more than was remembered.
+                self.switch.forget(flows.bridge)
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.drop_meters, meters))
+        for name, level in plan.quiet:
+            _note(problems, name, partial(self.kernel.make_quiet, name, level), "port")
         for name in plan.links:
             _note(problems, name, partial(self.kernel.set_up, name), "port")
         return problems
@@ -150,13 +165,16 @@ def _each_alone(apply: Callable[[Sequence[T]], None], items: Sequence[T]) -> lis
     return []
 
 
-def _note(problems: list[Problem], name: str, action: Callable[[], None], kind: str = "bridge") -> None:
+def _note(problems: list[Problem], name: str, action: Callable[[], None], kind: str = "bridge") -> bool:
+    """Do it; whether it was refused, which is then a problem of this object alone."""
     try:
         action()
     except Unavailable:
         raise
     except WorldError as error:
         problems.append(Problem(kind, name, str(error)))
+        return True
+    return False
 
 
 def _subject(step: RowStep) -> tuple[str, str]:

@@ -19,10 +19,20 @@ from vnetd.errors import InputError, WorldError
 from vnetd.model import names
 from vnetd.model.names import IfName
 from vnetd.model.network import Guard, Network, Nic
+from vnetd.policy import effective_policy
 from vnetd.qemuargs import is_qemu, mac_of
 from vnetd.reconcile import Outcome
 from vnetd.store import Concerned, Entry, Kind, Store
-from vnetd.xmlread import DomainReading, as_kept, interface_text, read_domain, read_interface, read_network, read_network_hook
+from vnetd.xmlread import (
+    DomainReading,
+    as_kept,
+    interface_text,
+    read_domain,
+    read_interface,
+    read_network,
+    read_network_hook,
+    with_definition,
+)
 
 LOG = logging.getLogger("vnetd.requests")
 TAPS = Path("/etc/vnetd/taps")
@@ -103,7 +113,9 @@ def _network(store: Store, name: str, operation: str, payload: bytes) -> Intake:
         network = read_network(hook.network)
         store.put(Kind.NETWORK, hook.uuid, hook.network)
         return Intake(True, check=lambda outcome: _check_network(outcome, network), undo=lambda: _forget_network(store, hook.uuid))
-    news = store.put(Kind.NETWORK, hook.uuid, hook.network)
+    known = store.get(Kind.NETWORK, hook.uuid)
+    # libvirt shows hooks the definition that the network was started with; a newer one may be in force already.
+    news = store.put(Kind.NETWORK, hook.uuid, with_definition(hook.network, known.data) if known else hook.network)
     if operation in ("port-created", "port-deleted") and hook.port is not None:
         news |= _network_port(store, operation, hook.port)
     return Intake(news)
@@ -180,10 +192,17 @@ def _taps_of(store: Store, reading: DomainReading) -> list[IfName]:
     return [nic.tap for nic in reading.domain.nics if nic.tap and (concerned(nic.network, nic.bridge) or nic.tap in taps)]
 
 
+def _is_closed(outcome: Outcome, tap: str) -> bool:
+    """Whether nothing passes at a port because its MAC is unknown: other notices are no reason to refuse a guest."""
+    facts = outcome.desired.guests.get(tap)
+    return facts is not None and facts.mac is None and facts.guard is not Guard.NONE
+
+
 def _check_ports(outcome: Outcome, taps: Sequence[IfName]) -> None:
     """Every port must be there, numbered by the switch, with its flows in place: the guest runs next."""
     problems = outcome.problems_of("port", taps)
-    for problem in sorted(problems, key=lambda one: one.soft):
+    closed = [problem for problem in problems if problem.soft and _is_closed(outcome, problem.name)]
+    for problem in (*(problem for problem in problems if not problem.soft), *closed):
         raise WorldError(f"port {problem.name}: {problem.text}")
     for tap in taps:
         if tap not in outcome.observed.host.links:
@@ -203,7 +222,7 @@ def _ifup(store: Store, request: Request, taps: Path) -> Intake:
     mac = nic.mac
     if mac is None:
         mac = mac_of(argv, tap, called_as) if is_qemu(argv) else None
-        if mac is None and is_qemu(argv) and _guard_of(nic, network) is not Guard.NONE:
+        if mac is None and is_qemu(argv) and effective_policy(nic, network.portgroup(nic.portgroup), network).guard is not Guard.NONE:
             raise InputError(f"{tap}: its MAC is unknown; write mac=… on QEMU's -device for it, or <mac address='…'/> in {taps}/{tap}.xml")
     store.put(Kind.TAP, tap, as_kept(data, mac, _ifindex(tap)))
     # Under libvirt (<interface type='ethernet'>) the MAC comes with the qemu hook, a moment later, and the port is closed until then.
@@ -260,11 +279,6 @@ def _network_of(store: Store, nic: Nic) -> Network:
     wanted = nic.network or nic.bridge or ""
     known = ", ".join(sorted(network.name for network in active)) or "none"
     raise WorldError(f"{nic.tap}: no network {names.shown(wanted)} of vnetd's is active on this host (active: {known}); virsh net-start it")
-
-
-def _guard_of(nic: Nic, network: Network) -> Guard | None:
-    group = network.portgroup(nic.portgroup)
-    return nic.policy.guard or (group.policy.guard if group else None) or network.policy.guard
 
 
 def _forget_tap(store: Store, tap: IfName) -> Intake:

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
 from vnetd.model.network import Nic, Problem
 from vnetd.model.state import Desired, Observed
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
-from vnetd.status import drop_counts
 from vnetd.store import Kind, Store
 
 LOG = logging.getLogger("vnetd")
@@ -138,10 +138,10 @@ class Service:
                 dead.add(tap)
         return frozenset(dead)
 
-    def drops(self, observed: Observed) -> list[tuple[str, str, int, int]]:
-        """(port, reason, packets, bytes) of what vnetd's bridges dropped."""
+    def drops(self, observed: Observed) -> list[Drop]:
+        """What vnetd's bridges dropped, by port and reason."""
         switch = self.rim().switch
-        return drop_counts(observed, {name: switch.counters(name) for name in observed.tables})
+        return drop_counts(observed, {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables})
 
     def _accept(self, request: Request) -> Intake | Answer:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,16 @@ DATAPATHS = ("system", "netdev")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``local_address`` picks this host in every overlay's list of peers; without it, its interfaces' addresses do."""
+    """``local_address`` picks this host in every overlay's list of peers; without it, its interfaces' addresses do.
+
+    ``log_drops`` is how many lines a minute the log may have about dropped frames; 0 is none.
+    """
 
     local_address: IpAddress | None = None
     datapath_type: str = "system"
     tunnel_bridge: str = "br-tun"
     control_group: str = "root"
+    log_drops: int = 0
 
 
 def read_settings(path: Path = FILE) -> Settings:
@@ -32,21 +37,29 @@ def read_settings(path: Path = FILE) -> Settings:
         return Settings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: {error}") from None
-    known = {
+    known: dict[str, Callable[[str, str], object]] = {
         "local_address": names.address,
         "datapath_type": _datapath,
         "tunnel_bridge": names.ifname,
         "control_group": names.label,
+        "log_drops": _lines_a_minute,
     }
     values = {}
     for key, value in data.items():
         where = f"{path}: {key}"
         if key not in known:
             raise InputError(f"{where} is unknown; it takes {', '.join(known)}")
-        if not isinstance(value, str):
+        wants_number = isinstance(getattr(Settings(), key), int)
+        if wants_number and (isinstance(value, bool) or not isinstance(value, int)):
+            raise InputError(f"{where} takes a number; write it without quotes")
+        if not wants_number and not isinstance(value, str):
             raise InputError(f"{where} takes a string; write it in quotes")
-        values[key] = known[key](value, where)
+        values[key] = known[key](str(value), where)
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def _lines_a_minute(text: str, where: str) -> int:
+    return names.number(text, 0, 6000, where)
 
 
 def _datapath(text: str, where: str) -> str:

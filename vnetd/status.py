@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vnetd.drops import Drop
+from vnetd.model.names import written
 from vnetd.model.network import Problem
 from vnetd.model.state import TUNNELS, Desired, Observed
-from vnetd.pipeline.catalogue import REASONS, Cookie
 from vnetd.plan import Plan
 from vnetd.reconcile import standing_problems
+from vnetd.textual import columns
 
 
-def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[tuple[str, str, int, int]] = ()) -> dict[str, Any]:
+def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = ()) -> dict[str, Any]:
     """Networks, ports and tunnels, each with its state and, in words, what is wrong with it."""
     problems = sorted(standing_problems(desired, observed))
     errors = _Errors(problems)
     by_port: dict[str, dict[str, int]] = {}
-    for port, reason, packets, _ in drops:
-        counts = by_port.setdefault(port, {})
-        counts[reason] = counts.get(reason, 0) + packets
+    for drop in drops:
+        by_port.setdefault(drop.port, {})[drop.reason] = drop.packets
     return {
         "networks": _networks(desired, observed, errors, by_port),
-        "ports": [*_ports(desired, observed, errors, by_port), *_unclaimed(desired, observed)],
+        "ports": [*_ports(desired, observed, errors, by_port), *_unclaimed(desired, observed, by_port)],
         "tunnels": _tunnels(desired, observed, errors),
         "problems": [{"kind": one.kind, "name": one.name, "text": one.text, "soft": one.soft} for one in problems],
         "to_do": plan.lines(),
@@ -87,6 +88,8 @@ def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[st
                 "mac": facts.mac,
                 "vlan": str(port.vlan) if port and port.vlan else None,
                 "guard": facts.guard,
+                "addresses": [written(one) for one in facts.addresses],
+                "isolated": facts.isolated,
                 "state": state or ("up" if seen is not None and seen.live else "missing"),
                 "dropped": drops.get(tap, {}),
                 "error": words or None,
@@ -95,7 +98,7 @@ def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[st
     return found
 
 
-def _unclaimed(desired: Desired, observed: Observed) -> list[dict[str, Any]]:
+def _unclaimed(desired: Desired, observed: Observed, drops: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
     """Ports on vnetd's bridges that belong to nobody it knows: they are silent, and someone will ask why."""
     found: list[dict[str, Any]] = []
     for name, seen in sorted(observed.rows.ports.items()):
@@ -105,7 +108,8 @@ def _unclaimed(desired: Desired, observed: Observed) -> list[dict[str, Any]]:
         found.append(
             {
                 "tap": name, "guest": None, "network": None, "portgroup": None, "mac": None, "vlan": None, "guard": None,
-                "state": "closed", "dropped": {},
+                "addresses": [], "isolated": False,
+                "state": "closed", "dropped": drops.get(name, {}),
                 "error": f"no guest or file that vnetd knows claims it, so nothing it sends passes; it is in bridge {seen.port.bridge}",
             }
         )  # fmt: skip
@@ -132,17 +136,6 @@ def _tunnels(desired: Desired, observed: Observed, errors: _Errors) -> list[dict
     return found
 
 
-def drop_counts(observed: Observed, counters: dict[str, list[tuple[int, int | None, int, int]]]) -> list[tuple[str, str, int, int]]:
-    """(port, reason, packets, bytes) of every flow that dropped something, with names for numbers."""
-    found = []
-    for bridge, flows in counters.items():
-        names = {number: name for name, number in observed.rows.numbers(bridge).items()}
-        for cookie, port, packets, octets in flows:
-            if packets and cookie in set(REASONS):
-                found.append((names.get(port, bridge) if port else bridge, REASONS[Cookie(cookie)], packets, octets))
-    return sorted(found)
-
-
 def as_text(found: dict[str, Any]) -> str:
     """The report as aligned columns, one block for each kind of object."""
     blocks = []
@@ -165,19 +158,19 @@ def as_text(found: dict[str, Any]) -> str:
         )
         for one in found["networks"]
     ]
-    blocks.append(_columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "DROPPED", "STATE", ""), networks))
+    blocks.append(columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "DROPPED", "STATE", ""), networks))
     ports = [
         (one["tap"], one["guest"] or "-", one["network"] or "-", one["portgroup"] or "-", one["mac"] or "-", one["vlan"] or "-",
          one["guard"] or "-", _drop_words(one["dropped"]), one["state"], one["error"] or "")
         for one in found["ports"]
     ]  # fmt: skip
-    blocks.append(_columns(("PORT", "GUEST", "NETWORK", "PORTGROUP", "MAC", "VLAN", "GUARD", "DROPPED", "STATE", ""), ports))
+    blocks.append(columns(("PORT", "GUEST", "NETWORK", "PORTGROUP", "MAC", "VLAN", "GUARD", "DROPPED", "STATE", ""), ports))
     tunnels = [
         (one["name"], one["type"], one["local"], one["remote"], ",".join(one["peers"]), ",".join(one["networks"]), one["state"],
          one["error"] or "")
         for one in found["tunnels"]
     ]  # fmt: skip
-    blocks.append(_columns(("TUNNEL", "TYPE", "LOCAL", "REMOTE", "PEER", "NETWORKS", "STATE", ""), tunnels))
+    blocks.append(columns(("TUNNEL", "TYPE", "LOCAL", "REMOTE", "PEER", "NETWORKS", "STATE", ""), tunnels))
     tabled = {("network", one["name"]) for one in found["networks"]} | {("network", one["uuid"]) for one in found["networks"]}
     tabled |= {("port", one["tap"]) for one in found["ports"]} | {("tunnel", one["name"]) for one in found["tunnels"]}
     others = [f"{one['kind']} {one['name']}: {one['text']}" for one in found["problems"] if (one["kind"], one["name"]) not in tabled]
@@ -195,10 +188,3 @@ def _overlay_words(one: dict[str, Any]) -> str:
 
 def _drop_words(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "0"
-
-
-def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    if not rows:
-        return f"no {head[0].lower()}s"
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))

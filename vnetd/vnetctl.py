@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,7 @@ from click.shell_completion import BashComplete
 from vnetd import __version__
 from vnetd.client import ask_daemon
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
+from vnetd.model import names
 from vnetd.requests import Answer, Request
 from vnetd.service import Service
 
@@ -129,6 +131,58 @@ def status(as_json: bool) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else as_text(found))
     if any(not problem["soft"] for problem in found["problems"]):
         sys.exit(1)
+
+
+@main.command()
+@click.argument("name", metavar="[DOMAIN|TAP]", required=False)
+@click.option("--watch", is_flag=True, help="Print what is dropped each second, until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table; with --watch, one a second.")
+@plainly
+def drops(name: str | None, watch: bool, as_json: bool) -> None:
+    """Show what was dropped, by port and reason, in packets and bytes.
+
+    Without DOMAIN or TAP, of all ports. Counted since the port was wired, or since
+    ovs-vswitchd was last started; with --watch, per second.
+    """
+    from vnetd.drops import as_text, grown
+
+    found = _drops_of(name)
+    if not watch:
+        click.echo(json.dumps(found) if as_json else as_text(found))
+        return
+    try:
+        while True:
+            time.sleep(1)
+            before, found = found, _drops_of(name)
+            news = grown(before, found)
+            click.echo(json.dumps(news) if as_json else as_text(news, "/S", time.strftime("%H:%M:%S")))
+    except KeyboardInterrupt:
+        return
+
+
+def _drops_of(name: str | None) -> list[dict[str, Any]]:
+    """The account of one guest or port, or of all. Raises InputError for a name that is neither."""
+    answer = ask_daemon("drops")
+    if answer is not None:
+        found = json.loads(_or_raise(answer))
+    else:
+        from vnetd.drops import account
+
+        service = _local_service(remember=False)
+        desired, observed, _ = service.look()
+        found = account(desired, service.drops(observed))
+    if name is None:
+        return list(found)
+    mine = [one for one in found if name in (one["port"], one["guest"])]
+    if not mine and not _is_known(name):
+        raise InputError(f"{names.shown(name)} is no guest or port here; vnetctl status lists them")
+    return mine
+
+
+def _is_known(name: str) -> bool:
+    answer = ask_daemon("status")
+    report = json.loads(_or_raise(answer)) if answer is not None else _local_report()
+    return any(name in (port["tap"], port["guest"]) for port in report["ports"])
 
 
 @main.command()

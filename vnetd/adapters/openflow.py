@@ -1,4 +1,4 @@
-"""OpenFlow by ``ovs-ofctl``: flows and meters of one bridge as the switch prints them, and bundles of changes.
+"""OpenFlow by ``ovs-ofctl``: flows of one bridge as the switch prints them, and bundles of changes; meters without a process.
 
 Strategy: the text of ``dump-flows`` is what flow values render to, so a table is a
 set of lines. A change is one bundle (OpenFlow 1.4), atomic: traffic meets the old
@@ -14,24 +14,22 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from vnetd.adapters import fragments, meters
+from vnetd.adapters.conversation import NoSuchBridge
+from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
-from vnetd.model.state import Meter, Table
+from vnetd.model.state import FRAGMENTS, Meter, Table
 from vnetd.plan import ChangeFlows, ChangeMeters, flow_key
 
 RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
 
-_METER = re.compile(r"meter=(\d+) (\w+) burst stats bands=\s+type=drop rate=(\d+) burst_size=(\d+)")
-_ANY_METER = re.compile(r"^meter=(\d+) ", re.MULTILINE)
 _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
-_COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|actions=)")
-
-
-class NoSuchBridge(Unavailable):
-    """The switch has no such bridge (yet), or does not run."""
+_COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|reg1=0x([0-9a-f]+)|actions=)")
 
 
 class OpenFlow:
@@ -59,16 +57,10 @@ class OpenFlow:
         except NoSuchBridge:
             return Table()
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
-        return Table(lines, self._meters(bridge))
+        return Table(lines, self._meters(bridge), fragments.read_mode(_management(bridge)))
 
     def _meters(self, bridge: str) -> dict[int, Meter]:
-        text = _ofctl("dump-meters", bridge)
-        # A meter of another form is nobody's that vnetd knows; as a rate of 0 it differs from every wanted one.
-        meters = {int(number): Meter(0, 0) for number in _ANY_METER.findall(text)}
-        for number, unit, rate, burst in _METER.findall(text):
-            if unit == "kbps":
-                meters[int(number)] = Meter(int(rate), int(burst))
-        return meters
+        return meters.read_meters(_management(bridge))
 
     def change_flows(self, step: ChangeFlows) -> None:
         """Remove and add in one bundle. Raises WorldError when the switch refuses it; nothing has changed then."""
@@ -81,38 +73,46 @@ class OpenFlow:
             keys = {flow_key(line) for line in step.add_lines}
             kept = known.flows.difference(step.remove)
             replaced = {line for line in kept if flow_key(line) in keys} if keys & set(map(flow_key, kept)) else frozenset()
-            self._known[step.bridge] = Table(kept.difference(replaced).union(step.add_lines), known.meters)
+            self._known[step.bridge] = replace(known, flows=kept.difference(replaced).union(step.add_lines))
+
+    def match_fragments(self, bridge: str) -> None:
+        """Let flows see what the first fragment of a packet shows. Raises WorldError."""
+        self.forget(bridge)
+        fragments.set_mode(_management(bridge), FRAGMENTS)
 
     def put_meters(self, step: ChangeMeters) -> None:
         """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
         self.forget(step.bridge)
-        refused = []
-        for verb, meters in (("add-meter", step.put), ("mod-meter", step.change)):
-            for number, meter in meters:
-                band = f"meter={number},kbps,burst,stats,bands=type=drop,rate={meter.rate},burst_size={meter.burst}"
-                try:
-                    _ofctl(verb, step.bridge, band)
-                except Unavailable:
-                    raise
-                except WorldError as error:
-                    refused.append(f"meter {number}: {error}")
-        if refused:
-            raise WorldError("; ".join(refused))
+        _complain(meters.put_meters(_management(step.bridge), step.put, step.change))
 
     def drop_meters(self, step: ChangeMeters) -> None:
         """Delete meters; one that is gone is success."""
         self.forget(step.bridge)
-        for number in step.drop:
-            _ofctl("del-meter", step.bridge, f"meter={number}")
+        _complain(meters.drop_meters(_management(step.bridge), step.drop))
 
-    def counters(self, bridge: str) -> list[tuple[int, int | None, int, int]]:
-        """(cookie, port number or None, packets, bytes) of each flow of ``bridge``."""
+    def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
+        """(packets, bytes) that each meter of ``bridge`` has dropped. Raises NoSuchBridge where there is no such bridge yet."""
+        return meters.read_drops(_management(bridge))
+
+    def counters(self, bridge: str) -> list[FlowCount]:
+        """What each flow of ``bridge`` has counted."""
         found = []
         for line in _ofctl("dump-flows", bridge).splitlines():
             if match := _COUNTERS.search(line):
-                cookie, packets, octets, port = match.groups()
-                found.append((int(cookie, 16), int(port) if port else None, int(packets), int(octets)))
+                cookie, packets, octets, port, register = match.groups()
+                number = int(port) if port else int(register, 16) if register else None
+                found.append(FlowCount(int(cookie, 16), number, int(packets), int(octets)))
         return found
+
+
+def _management(bridge: str) -> Path:
+    """Where ovs-vswitchd listens for this bridge's OpenFlow (ovs-vswitchd(8))."""
+    return RUNDIR / f"{bridge}.mgmt"
+
+
+def _complain(refused: Mapping[int, str]) -> None:
+    if refused:
+        raise WorldError("; ".join(f"meter {number}: {why}" for number, why in sorted(refused.items())))
 
 
 def _cookie_of(line: str) -> str:

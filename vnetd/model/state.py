@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vnetd.model.names import IpAddress, Mac
+from vnetd.model.names import IpAddress, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
 
 OWNER = "vnetd-network"
 ROLE = "vnetd-role"
 TUNNELS = "tunnels"
 """The value of ``OWNER`` on the one bridge that carries every overlay."""
+
+
+FRAGMENTS = "nx-match"
+"""How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
 
 
 class Role(StrEnum):
@@ -65,10 +69,17 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What a guest may send, by the switch's own meter: kbit/s and kbit (OpenFlow 1.3, 5.7)."""
+    """What a guest may send, by the switch's own meter (OpenFlow 1.3, 5.7), in the units that ovs-ofctl names.
+
+    ``rate`` and ``burst`` are kbit/s and kbit where ``unit`` is "kbps", packets/s and packets where it is "pktps".
+    """
 
     rate: int
     burst: int
+    unit: str = "kbps"
+
+    def __str__(self) -> str:
+        return f"{self.rate} {'packets/s' if self.unit == 'pktps' else 'kbit/s'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +91,39 @@ class GuestWire:
     vlan: Vlan
     guard: Guard
     meter: Meter | None = None
+    """The limit on bandwidth from the guest."""
+    addresses: tuple[IpPrefix, ...] = ()
+    isolated: bool = False
+    flood: Meter | None = None
+    neighbour: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkWiring:
-    """One network's bridge: its guests and the ports that lead elsewhere."""
+    """One network's bridge: its guests and the ports that lead elsewhere.
+
+    ``host`` lets guests reach the bridge's own port; ``isolating`` is whether the
+    network has isolated ports, here or on another host.
+    """
 
     guests: tuple[GuestWire, ...] = ()
-    carriers: tuple[str, ...] = ()
+    uplinks: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
+    host: bool = False
+    isolating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentWire:
-    """One overlay on the tunnel bridge: its patch, its segment and the tunnels to its peers."""
+    """One overlay on the tunnel bridge: its patch, its segment and the tunnels to its peers.
+
+    ``isolated`` is the segment in which frames from isolated ports travel, where the network has such.
+    """
 
     patch: str
     segment: int
     tunnels: tuple[str, ...]
+    isolated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +135,8 @@ class PortFacts:
     portgroup: str | None
     mac: Mac | None
     guard: Guard
+    addresses: tuple[IpPrefix, ...] = ()
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +160,8 @@ class Desired:
     tunnel_bridge: str = ""
     segments: tuple[SegmentWire, ...] = ()
     links_up: frozenset[str] = frozenset()
+    quiet: Mapping[str, Quiet] = field(default_factory=dict)
+    """Links that the kernel itself must keep out of, by how far."""
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
     complete: bool = False
@@ -192,18 +223,38 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The flows and meters of one bridge, as the switch prints them."""
+    """The flows and meters of one bridge, as the switch prints them, and what it makes of fragments (``ovs-ofctl get-frags``)."""
 
     flows: frozenset[str] = frozenset()
     meters: Mapping[int, Meter] = field(default_factory=dict)
+    fragments: str = FRAGMENTS
+
+
+class Quiet(StrEnum):
+    """How far the kernel's own network stack keeps off a link; PORT is the stricter one.
+
+    BRIDGE: no link-local address, and no router's announcement is believed; addresses that people give it stay.
+    PORT: no IPv6 at all, and no frame that a guest sends there gets into the host's stack.
+    """
+
+    BRIDGE = "bridge"
+    PORT = "port"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown."""
+    """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown.
+
+    ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none.
+    """
 
     up: bool
     index: int = 0
+    quiet: str = ""
+
+    def is_quiet(self, level: str) -> bool:
+        """Whether it is at least this quiet: somebody may have turned IPv6 off on a bridge altogether."""
+        return self.quiet in (level, Quiet.PORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,31 @@
-"""The tables and cookies of both pipelines, in the order that a frame meets them.
+"""The tables, registers and cookies of both pipelines, in the order that a frame meets them.
 
-A network's bridge:
+A network's bridge. A guest's frame goes through all of it; what an uplink, the
+patch to the tunnels or the host itself sends begins at LEARN:
 
-    CLASSIFY   0  by port: a guest's frame to GUARD, a carrier's to FORWARD, an unknown port's nowhere
-    GUARD     10  a guest's MAC and VLAN; what is not listed drops, counted by reason
-    NESTED    11  an access port's frame must not hide a second tag
-    FORWARD   60  Open vSwitch's own switching (NORMAL): learning, VLANs, flooding
+    CLASSIFY   0  by port; the last byte of a guest's MAC, so that a flood of forged addresses ends here in few megaflows
+    PRIORITY   5  a priority tag (VLAN ID 0) is taken off
+    GUARD     10  the whole source MAC
+    VLAN      12  untagged, or a VLAN that the port is in; from here on the frame has its VLAN's tag
+    NESTED    13  an access port's frame must not hide a second tag (guard='mac', and any other where it has no VLAN)
+    TYPE      20  guard='strict': by EtherType, which address must be the guest's own; asks SOURCE
+    SOURCE    21  facts, no verdicts: the addresses that are a port's own
+    VERDICT   22  what may pass of IPv4, IPv6, ARP and RARP; the rest drops, by reason
+    KIND      30  reserved multicast drops; ARP and neighbour discovery go to NEIGHBOUR
+    NEIGHBOUR 31  the port's limit on ARP and neighbour discovery
+    LEARN     40  remember behind which port the sender is
+    LOOKUP    41  what was learned: (VLAN, MAC) to a port
+    DELIVER   42  to the port that was found: its VLAN tag and, for guests, whether it may hear the sender
+    TOWARD    43  guard='strict': only what is for the guest's own addresses
+    OUTPUT    44  out of the port in PORT
+    LIMIT     50  nobody is known for it, or it is for many: the port's limit on that
+    CAST      51  whether a frame for many holds a packet for many
+    FLOOD     52  one copy for each port of the VLAN that may have it
+    STATION   53  a guest of this host that has not spoken yet, by its MAC
+    HOST      54  the bridge's own port, where the network lets it be reached
+    REFUSE    60  a frame to be dropped, for the account of the port that sent it
+    DROP      61  by REASON, counted for all ports, and for PORT by a flow that the switch makes itself
+    COUNTED   62  those flows: (PORT, REASON)
 
 The tunnel bridge, one per host:
 
@@ -16,10 +36,14 @@ The tunnel bridge, one per host:
 
 What comes from a tunnel reaches only SEGMENT, whose flows lead only to patches, so
 no frame ever goes from tunnel to tunnel and the mesh has no loops.
+
+Whose frames come from an isolated port is marked in pkt_mark, the one field that a
+patch leaves alone; between hosts it travels as a second segment of the network.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 _BASE = 0x766E6574 << 32
@@ -27,43 +51,161 @@ _BASE = 0x766E6574 << 32
 
 
 class Table(IntEnum):
-    """Table numbers; the gaps leave room between purposes."""
+    """Table numbers of a network's bridge; the gaps leave room between purposes."""
 
     CLASSIFY = 0
+    PRIORITY = 5
     GUARD = 10
-    NESTED = 11
+    VLAN = 12
+    NESTED = 13
+    TYPE = 20
+    SOURCE = 21
+    VERDICT = 22
+    KIND = 30
+    NEIGHBOUR = 31
+    LEARN = 40
+    LOOKUP = 41
+    DELIVER = 42
+    TOWARD = 43
+    OUTPUT = 44
+    LIMIT = 50
+    CAST = 51
+    FLOOD = 52
+    STATION = 53
+    HOST = 54
+    REFUSE = 60
+    DROP = 61
+    COUNTED = 62
+
+
+class TunnelTable(IntEnum):
+    """Table numbers of the tunnel bridge."""
+
+    CLASSIFY = 0
     SEGMENT = 20
     UNICAST = 30
     FLOOD = 40
-    FORWARD = 60
+
+
+class Fact(IntEnum):
+    """Bits of the register FACTS (reg3): what the pipeline has found out about a frame."""
+
+    OWN = 0x01
+    """The address in question is the port's own."""
+    UNADDRESSED = 0x02
+    """The port has no address but its link-local one, and may speak DHCP only."""
+    SENDER_OWN = 0x04
+    """A neighbour advertisement's sender is the port's own, while OWN is asked again for its target."""
+    NEIGHBOUR = 0x08
+    """ARP, RARP or neighbour discovery, which has a limit of its own."""
+    PLAIN = 0x10
+    """An IP or ARP frame for many that a strict port may hear."""
+    STRICT = 0x20
+    """From a port with guard='strict'."""
 
 
 class Cookie(IntEnum):
     """A flow's kind. Kinds never change their number: another cookie makes every flow be replaced."""
 
     CLASSIFY = _BASE | 0x01
-    UNWIRED = _BASE | 0x02
     GUARD = _BASE | 0x10
-    FOREIGN_MAC = _BASE | 0x11
-    FOREIGN_VLAN = _BASE | 0x12
-    NESTED_TAG = _BASE | 0x13
-    FORWARD = _BASE | 0x20
+    VLAN = _BASE | 0x14
+    SOURCE = _BASE | 0x15
+    VERDICT = _BASE | 0x16
+    LIMIT = _BASE | 0x17
+    LEARN = _BASE | 0x21
+    DELIVER = _BASE | 0x22
+    TOWARD = _BASE | 0x23
+    HOST = _BASE | 0x24
+    REFUSE = _BASE | 0x25
     SEGMENT = _BASE | 0x30
     UNICAST = _BASE | 0x31
     LEARNED = _BASE | 0x32
     FLOOD = _BASE | 0x33
+    LEARNED_GUEST = _BASE | 0x34
+    LEARNED_UNGUARDED = _BASE | 0x35
+
+
+class Reason(IntEnum):
+    """Why a frame drops: the value of the register REASON (reg2) and the last byte of the cookies that count it."""
+
+    UNWIRED = 0x02
+    FOREIGN_MAC = 0x11
+    FOREIGN_VLAN = 0x12
+    NESTED_TAG = 0x13
+    UNKNOWN_TYPE = 0x40
+    RESERVED = 0x41
+    MALFORMED_ARP = 0x42
+    FOREIGN_ARP = 0x43
+    FOREIGN_IPV4 = 0x44
+    FOREIGN_IPV6 = 0x45
+    UNADDRESSED = 0x46
+    MALFORMED_IP = 0x47
+    DHCP_SERVER = 0x48
+    DHCPV6_SERVER = 0x49
+    ROUTER_ADVERTISEMENT = 0x4A
+    REDIRECT = 0x4B
+    MLD_QUERY = 0x4C
+    DISCOVERY = 0x4D
+    DISCOVERY_FRAGMENT = 0x4E
+    ICMPV6_TYPE = 0x4F
+    MISCAST = 0x50
+    ISOLATED = 0x51
+    NOT_ADDRESSED = 0x52
+    HOST = 0x53
+    FLOOD_LIMIT = 0x60
+    NEIGHBOUR_LIMIT = 0x61
+    BANDWIDTH = 0x62
+
+    @property
+    def total(self) -> int:
+        """The cookie of the flow that counts this reason for all ports."""
+        return _BASE | 0x0200 | self
+
+    @property
+    def counted(self) -> int:
+        """The cookie of the flows that the switch makes to count this reason for one port."""
+        return _BASE | 0x0100 | self
+
+    @property
+    def direct(self) -> int:
+        """The cookie of a port's own flow that drops for this reason and nothing else."""
+        return _BASE | self
 
 
 REASONS = {
-    Cookie.UNWIRED: "port without policy",
-    Cookie.FOREIGN_MAC: "foreign source MAC",
-    Cookie.FOREIGN_VLAN: "VLAN not allowed",
-    Cookie.NESTED_TAG: "second VLAN tag",
+    Reason.UNWIRED: "port without policy",
+    Reason.FOREIGN_MAC: "foreign source MAC",
+    Reason.FOREIGN_VLAN: "VLAN not allowed",
+    Reason.NESTED_TAG: "second VLAN tag",
+    Reason.UNKNOWN_TYPE: "unknown EtherType",
+    Reason.RESERVED: "reserved multicast",
+    Reason.MALFORMED_ARP: "malformed ARP or RARP",
+    Reason.FOREIGN_ARP: "ARP for another's address",
+    Reason.FOREIGN_IPV4: "foreign IPv4 source",
+    Reason.FOREIGN_IPV6: "foreign IPv6 source",
+    Reason.UNADDRESSED: "no address known",
+    Reason.MALFORMED_IP: "malformed IP",
+    Reason.DHCP_SERVER: "DHCP server",
+    Reason.DHCPV6_SERVER: "DHCPv6 server",
+    Reason.ROUTER_ADVERTISEMENT: "router advertisement",
+    Reason.REDIRECT: "ICMPv6 redirect",
+    Reason.MLD_QUERY: "MLD query",
+    Reason.DISCOVERY: "neighbour discovery",
+    Reason.DISCOVERY_FRAGMENT: "neighbour discovery in a fragment",
+    Reason.ICMPV6_TYPE: "ICMPv6 type",
+    Reason.MISCAST: "unicast packet in a multicast frame",
+    Reason.ISOLATED: "isolated port",
+    Reason.NOT_ADDRESSED: "not addressed to the guest",
+    Reason.HOST: "host out of reach",
+    Reason.FLOOD_LIMIT: "flood limit",
+    Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
+    Reason.BANDWIDTH: "bandwidth limit",
 }
-"""Why a frame was dropped, by the cookie of the flow that counted it."""
+"""Why a frame was dropped, in words."""
 
 _OURS = f"cookie=0x{_BASE >> 32:x}"
-_LEARNED = f"cookie=0x{Cookie.LEARNED:x},"
+_LEARNED = tuple(f"{_OURS}{low:08x}," for low in (0x32, 0x34, 0x35, *(0x0100 | reason for reason in Reason)))
 
 
 def is_ours(line: str) -> bool:
@@ -74,3 +216,23 @@ def is_ours(line: str) -> bool:
 def is_learned(line: str) -> bool:
     """Whether the switch made the flow itself, by a learn action of vnetd's."""
     return line.startswith(_LEARNED)
+
+
+_FORMS = re.compile(
+    rf"table={Table.LOOKUP:d}, .* actions=load:0x[0-9a-f]+->NXM_NX_REG1\[0\.\.15\]$|table={Table.COUNTED:d}, .* actions=drop$"
+)
+
+
+def is_learned_here(line: str) -> bool:
+    """Whether the switch may have made the flow on a network's bridge: by hand one could give the cookie to any."""
+    return is_learned(line) and _FORMS.search(line) is not None
+
+
+def reason_of(cookie: int, of: str) -> Reason | None:
+    """The reason that a cookie counts, as one of ``total``, ``counted`` and ``direct``; None for any other cookie."""
+    kind = {"direct": 0, "counted": 0x0100, "total": 0x0200}[of]
+    try:
+        reason = Reason(cookie & 0xFF)
+    except ValueError:
+        return None
+    return reason if cookie == _BASE | kind | reason else None

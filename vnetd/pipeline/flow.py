@@ -1,10 +1,11 @@
 """A flow as a value that renders to the very line that ``ovs-ofctl dump-flows`` prints.
 
-Strategy: flows name ports as ``<vnet0>``. Rendered with the port numbers of a live
-bridge, the text equals the switch's own, so that desired and observed flows are
-compared as sets of strings and ten thousand of them cost milliseconds. The fields
-of a match are therefore written in the order in which Open vSwitch prints them, and
-in its spelling; a functional test holds every kind of flow against a real dump.
+Strategy: flows name ports as ``<vnet0>`` and a port's meters as ``<vnet0:flood>``.
+Rendered with the port numbers of a live bridge, the text equals the switch's own, so
+that desired and observed flows are compared as sets of strings and ten thousand of
+them cost milliseconds. The fields of a match are therefore written in the order in
+which Open vSwitch prints them, and in its spelling; a functional test holds every
+kind of flow against a real dump.
 """
 
 from __future__ import annotations
@@ -12,25 +13,61 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
-from vnetd.pipeline.catalogue import Cookie, Table
+from vnetd.pipeline.catalogue import Reason
 
 LOCAL = "LOCAL"
 """The bridge's own port, which OpenFlow knows by this name."""
 
-_PORT = re.compile(r"<([^<>]+)>")
-_OUTPUT = re.compile(r"(?:in_port=|output:)(\d+)")
+LOCAL_NUMBER = 0xFFFE
+"""OFPP_LOCAL, as a register holds it (OpenFlow 1.0's 16 bits, which Open vSwitch uses inside)."""
+
+
+class MeterKind(IntEnum):
+    """A port's meters; ``number`` gives each its place among all meters of the bridge."""
+
+    BANDWIDTH = 0
+    FLOOD = 1
+    NEIGHBOUR = 2
+
+    def number(self, port: int) -> int:
+        """The meter's number, from the port's; never 0, which OpenFlow does not allow."""
+        return port * len(MeterKind) + self
+
+    def place(self, port: str) -> str:
+        """The meter as a flow's actions name it."""
+        return f"<{port}:{self.name.lower()}>"
+
+    @classmethod
+    def of(cls, number: int) -> tuple[int, MeterKind]:
+        """(port number, kind) of a meter's number."""
+        return number // len(cls), cls(number % len(cls))
+
+    @property
+    def reason(self) -> Reason:
+        """Why a frame drops that this meter does not let pass."""
+        return {
+            MeterKind.BANDWIDTH: Reason.BANDWIDTH,
+            MeterKind.FLOOD: Reason.FLOOD_LIMIT,
+            MeterKind.NEIGHBOUR: Reason.NEIGHBOUR_LIMIT,
+        }[self]
+
+
+_PLACE = re.compile(r"<([^<>:]+)(?::(\w+))?>")
+_NUMBER = re.compile(r"(?:in_port=|output:)(\d+)")
+_REGISTER = re.compile(r"(?:reg1=|load:)0x([0-9a-f]+)(?:->NXM_NX_REG1\[|/|,| |$)|set_field:0x([0-9a-f]+)->reg1")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Flow:
-    """One flow; ``match`` and ``actions`` are ovs-ofctl text with ports as ``<name>``."""
+    """One flow; ``match`` and ``actions`` are ovs-ofctl text with ports as ``<name>``, or ``<name:hex>`` in a register."""
 
-    table: Table
+    table: int
     priority: int
     match: str
     actions: str
-    cookie: Cookie
+    cookie: int
 
     def __str__(self) -> str:
         table = f"table={self.table:d}, " if self.table else ""
@@ -39,11 +76,18 @@ class Flow:
 
     def line(self, numbers: Mapping[str, int]) -> str:
         """The flow as the switch prints it. Raises KeyError for a port that is not in ``numbers``."""
-        return _PORT.sub(lambda found: str(numbers[found[1]]), str(self))
+
+        def number(found: re.Match[str]) -> str:
+            port = numbers[found[1]]
+            if found[2] is None:
+                return str(port)
+            return f"0x{port:x}" if found[2] == "hex" else str(MeterKind[found[2].upper()].number(port))
+
+        return _PLACE.sub(number, str(self))
 
     def text(self) -> str:
         """The flow with port names, to read."""
-        return _PORT.sub(lambda found: found[1], str(self))
+        return _PLACE.sub(lambda found: found[1] if found[2] in (None, "hex") else f"{found[1]}-{found[2]}", str(self))
 
 
 def by_lines(flows: Iterable[Flow], numbers: Mapping[str, int]) -> dict[str, Flow]:
@@ -52,5 +96,7 @@ def by_lines(flows: Iterable[Flow], numbers: Mapping[str, int]) -> dict[str, Flo
 
 
 def referenced_ports(line: str) -> set[int]:
-    """The port numbers that a dumped flow matches or outputs to."""
-    return {int(number) for number in _OUTPUT.findall(line)}
+    """The port numbers that a dumped flow matches, outputs to, or has in its register for a port."""
+    found = {int(number) for number in _NUMBER.findall(line)}
+    found |= {int(one or other, 16) for one, other in _REGISTER.findall(line)}
+    return found - {LOCAL_NUMBER}

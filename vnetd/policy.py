@@ -1,0 +1,100 @@
+"""Which rules hold for one NIC: each from the narrowest place of the XML that says something of it.
+
+A NIC's own element comes before its portgroup's, and that before its network's. What
+they leave open is decided here, too: guard='mac', and limits on what one port may flood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from vnetd.model.names import IpPrefix, Mac, by_number
+from vnetd.model.network import UNTAGGED, Bandwidth, Guard, Network, Nic, Policy, PortGroup
+from vnetd.model.state import GuestWire, Meter, Shape
+
+FLOOD_PACKETS = 1000
+"""packets/s that one port may send to everybody, unless the XML says otherwise: far above DHCP, mDNS and the like."""
+
+NEIGHBOUR_PACKETS = 500
+"""packets/s of ARP, RARP and neighbour discovery of one port: a /24 swept in half a second."""
+
+
+def narrowed(*places: Policy) -> Policy:
+    """Each rule from the first of ``places`` that says something of it, the narrowest first."""
+
+    def first(name: str) -> Any:
+        return next((value for place in places if (value := getattr(place, name)) is not None), None)
+
+    return Policy(**{rule.name: first(rule.name) for rule in fields(Policy)})
+
+
+def effective_policy(nic: Nic, group: PortGroup | None, network: Network) -> Policy:
+    """The rules for one NIC of a network."""
+    return narrowed(nic.policy, *([group.policy] if group else []), network.policy)
+
+
+def bound_addresses(network: Network) -> dict[Mac, list[IpPrefix]]:
+    """What the network binds to each MAC."""
+    found: dict[Mac, list[IpPrefix]] = {}
+    for binding in network.bindings:
+        found.setdefault(binding.mac, []).append(binding.address)
+    return found
+
+
+def addresses_of(nic: Nic, bound: Mapping[Mac, Sequence[IpPrefix]]) -> tuple[IpPrefix, ...]:
+    """The NIC's own addresses and those that its network binds to its MAC."""
+    mine = {*nic.addresses, *(bound.get(nic.mac, ()) if nic.mac else ())}
+    return tuple(sorted(mine, key=by_number))
+
+
+def guest_wire(nic: Nic, tap: str, group: PortGroup | None, network: Network, bound: Mapping[Mac, Sequence[IpPrefix]]) -> GuestWire:
+    """All that the pipeline must know about a NIC's port."""
+    policy = effective_policy(nic, group, network)
+    guard = policy.guard or Guard.MAC
+    return GuestWire(
+        port=tap,
+        mac=nic.mac,
+        vlan=nic.vlan or (group.vlan if group else None) or network.vlan or UNTAGGED,
+        guard=guard,
+        meter=bandwidth_meter(bandwidth_of(nic, group)),
+        addresses=addresses_of(nic, bound),
+        isolated=bool(policy.isolated),
+        flood=packet_meter(policy.flood, FLOOD_PACKETS, guard),
+        neighbour=packet_meter(policy.neighbour, NEIGHBOUR_PACKETS, guard),
+    )
+
+
+def packet_meter(wanted: int | None, default: int, guard: Guard) -> Meter | None:
+    """A limit in packets/s; a port without a guard has one only where the XML says so.
+
+    The switch lets a second's worth pass at once, and the burst on top of it.
+    """
+    rate = wanted if wanted is not None else (0 if guard is Guard.NONE else default)
+    return Meter(rate, max(rate // 10, 1), "pktps") if rate else None
+
+
+def bandwidth_of(nic: Nic, group: PortGroup | None) -> Bandwidth:
+    """libvirt's precedence: the interface's element, as a whole, before the portgroup's."""
+    if nic.bandwidth != Bandwidth() or group is None:
+        return nic.bandwidth
+    return group.bandwidth
+
+
+def shape(bandwidth: Bandwidth) -> Shape | None:
+    """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing."""
+    rate = bandwidth.inbound
+    if rate is None:
+        return None
+    burst = rate.burst * 1024 * 8 if rate.burst else None
+    return Shape(rate.average * 8000, (rate.peak or rate.average) * 8000, burst)
+
+
+def bandwidth_meter(bandwidth: Bandwidth) -> Meter | None:
+    """From the guest. Without a burst in the XML a meter gets a tenth of a second's worth, at least a few full frames."""
+    rate = bandwidth.outbound
+    if rate is None:
+        return None
+    kbit = rate.average * 8
+    return Meter(kbit, rate.burst * 8 if rate.burst else max(kbit // 10, 128))
