@@ -67,7 +67,7 @@ def test_hotplug_wires_a_nic_and_unplug_leaves_nothing(world: World, daemon: boo
         world.stop_daemon("hv1")
     try:
         world.on("hv1", "virsh -q attach-device a1 /run/nic.xml --live")
-        world.until(lambda: len(world.flows("hv1")) == len(flows) + 4, 10, "the new port's flows")
+        world.until(lambda: len(world.flows("hv1")) == len(flows) + 8, 10, "the new port's flows")
         world.until(lambda: world.inside("a1", "test -e /sys/class/net/eth1")[0] == 0, 10, "the NIC in the guest")
         world.inside("a1", "ip addr flush dev eth0; ip link set eth1 up; ip addr add 10.0.0.1/24 dev eth1")
         assert world.pings("a1", PEER)
@@ -169,7 +169,7 @@ def test_a_lost_database_is_put_back_for_running_guests(world: World) -> None:
     [
         ("a flow removed", "ovs-ofctl -O OpenFlow14 del-flows br-blue 'table=10'"),
         ("all flows removed", "ovs-ofctl -O OpenFlow14 del-flows br-tun"),
-        ("a flow changed", "ovs-ofctl -O OpenFlow14 mod-flows br-blue 'table=60,actions=drop'"),
+        ("a flow changed", "ovs-ofctl -O OpenFlow14 mod-flows br-blue 'table=44,actions=drop'"),
         (
             "a tag changed",
             f"ovs-vsctl set port $({A_GUESTS_PORT}) tag=999",

@@ -14,6 +14,8 @@ from labkit.guest import GuestSpec, run_inside, start, wait_up
 from labkit.hypervisor import PROJECT, Lab
 from labkit.shell import try_run
 
+from vnetd.pipeline import MeterKind, is_learned
+
 XML = PROJECT / "xml"
 
 
@@ -70,13 +72,22 @@ class World:
         return dict(ports[0])
 
     def flows(self, host: str) -> list[str]:
-        """All flows of vnetd's bridges, by port name, without counters and without what the switch learned."""
+        """All flows of vnetd's bridges, by port name, without counters and without what the switch learned.
+
+        ovs-ofctl knows no names for registers and meters, so they are put in here: a port that is made anew has another number.
+        """
         found = []
         for bridge in self.on(host, "ovs-vsctl list-br").split():
             if bridge != "br-phy":
                 text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows --names --no-stats {bridge}")
-                found += [f"{bridge}:{line}" for line in text.splitlines() if "766e657400000032," not in line]
+                names = self.port_names(host, bridge)
+                found += [f"{bridge}:{_named(line, names)}" for line in text.splitlines() if not is_learned(line.strip())]
         return sorted(found)
+
+    def port_names(self, host: str, bridge: str) -> dict[int, str]:
+        """The ports of a bridge by their OpenFlow numbers."""
+        text = self.on(host, f"for p in $(ovs-vsctl list-ports {bridge}); do echo $p $(ovs-vsctl get interface $p ofport); done")
+        return {int(number): name for name, number in (line.split() for line in text.splitlines()) if number.isdigit()}
 
     def rows(self, host: str) -> list[str]:
         """What OVSDB's configuration says, without its own row identifiers, sorted."""
@@ -138,6 +149,17 @@ class World:
                 if not same and self.inside(one, f"ping -c 1 -W 1 {address}")[0] == 0:
                     wrong.append(f"{one} reaches {other}")
         assert not wrong, wrong
+
+
+def _named(line: str, names: dict[int, str]) -> str:
+    """A dumped flow with names for the port numbers in its register and its meters."""
+    line = re.sub(r"(reg1=|set_field:)0x([0-9a-f]+)(?=,|\s|->reg1)", lambda one: one[1] + names.get(int(one[2], 16), one[2]), line)
+
+    def meter(one: re.Match[str]) -> str:
+        port, kind = MeterKind.of(int(one[1]))
+        return f"meter:{names.get(port, port)}-{kind.name.lower()}"
+
+    return re.sub(r"meter:(\d+)", meter, line)
 
 
 def _name_in(path: Path) -> str:

@@ -1,11 +1,11 @@
 #!/bin/bash
 # PID 1 of a lab hypervisor, inside its new network, mount, UTS and PID namespaces:
-#   boot.sh NAME DIR PROJECT INDEX COUNT DAEMON
+#   boot.sh NAME DIR PROJECT INDEX COUNT DAEMON DATAPATH
 # It makes a private view of what a host has to itself, starts Open vSwitch, vnetd and libvirt as a
 # host's boot does, and then reaps orphans: QEMU's daemonized probe would stay a zombie for ever
 # under a PID 1 that does not, and libvirtd would wait for it.
 set -e
-name=$1 dir=$2 project=$3 index=$4 count=$5 daemon=$6
+name=$1 dir=$2 project=$3 index=$4 count=$5 daemon=$6 datapath=$7
 hostname "$name"
 mount --make-rprivate /
 umount -l /sys 2>/dev/null || true; mount -t sysfs sysfs /sys
@@ -40,15 +40,19 @@ ovs-vsctl --no-wait init
 
 # The underlay: tunnels of the userspace datapath need their address on a bridge of Open vSwitch's.
 ip link set eth0 up; ip link set eth1 up
-ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev -- add-port br-phy eth0
-ip addr add "192.0.2.$((10 + index))/24" dev br-phy; ip -6 addr add "2001:db8::$((10 + index))/64" dev br-phy nodad; ip link set br-phy up
+underlay=eth0
+if [ "$datapath" = netdev ]; then
+  ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev -- add-port br-phy eth0
+  underlay=br-phy
+fi
+ip addr add "192.0.2.$((10 + index))/24" dev $underlay; ip -6 addr add "2001:db8::$((10 + index))/64" dev $underlay nodad; ip link set $underlay up
 
 export PATH="$project/.venv/bin:$PATH"
 vnetctl install > /run/vnetctl-install.log
-echo 'datapath_type = "netdev"' > /etc/vnetd/vnetd.toml
+echo "datapath_type = \"$datapath\"" > /etc/vnetd/vnetd.toml
 [ "$daemon" = yes ] && /run/start-vnetd
 /run/start-libvirtd
-for i in $(seq 500); do virsh -q list > /dev/null 2>&1 && break; sleep 0.02; done
+for i in $(seq 3000); do virsh -q list > /dev/null 2>&1 && break; sleep 0.02; done
 virsh -q list > /dev/null
 touch "$dir/ready"
 trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done

@@ -17,7 +17,7 @@ from labkit.shell import ip, lines, run, try_run
 
 STATE = Path("/var/lib/vnetd-lab")
 PROJECT = Path(__file__).resolve().parents[3]
-START_SECONDS = 30
+START_SECONDS = 30 * int(os.environ.get("VNETD_LAB_PATIENCE", "1"))
 
 
 class Lab:
@@ -136,6 +136,8 @@ class Lab:
             str(index),
             str(max(count, 99)),
             "yes" if daemon else "no",
+            # The kernel's data plane is there only where the kernel has it, as in tests/kernel.
+            os.environ.get("VNETD_LAB_DATAPATH", "netdev"),
         ]
         with (folder / "boot.log").open("wb") as log:
             process = subprocess.Popen(

@@ -1,0 +1,212 @@
+"""The lab that the attacks are played in: its ports, open at the guests' end, and what each frame came to.
+
+After every frame its sender sends two sentinels, the second when the first has
+arrived on both hosts. The switch handles what waits at a port in batches, inside
+which a later frame can overtake an earlier one; the second sentinel is always of a
+later batch. So what has not arrived before it does not arrive, and nobody sleeps.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from labkit.guest import GuestSpec
+from labkit.hypervisor import PROJECT, Lab
+from scapy.layers.dhcp import BOOTP
+from scapy.layers.inet import UDP
+from scapy.packet import Raw
+from world import World
+
+from attacks import cast
+from attacks.frames import BROADCAST, IPV4, ether, group4, ip4
+from attacks.rows import Row
+
+SENTINEL_SECONDS = 2.0
+_numbers = count(1)
+
+
+class Away(Exception):
+    """A sentinel did not arrive: nothing can be said of the frame before it."""
+
+
+class Agent:
+    """A host's agent, as JSON lines to and from it."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        command = [str(PROJECT / ".venv/bin/python"), "-IS", str(Path(__file__).with_name("agent.py"))]
+        self._process = subprocess.Popen(lab.command(host, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, do: str, **words: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the agent has ended"
+        found: dict[str, Any] = json.loads(line)
+        assert "failed" not in found, found
+        return found
+
+    def call(self, do: str, **words: Any) -> dict[str, Any]:
+        self.ask(do, **words)
+        return self.answer()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Where which frames showed up while a row was played."""
+
+    seen: list[tuple[str, bytes]] = field(default_factory=list)
+    trouble: str = ""
+
+
+class Stage:
+    """Two hosts with all ports of the cast."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.world = World(lab)
+        self.agents = {host: Agent(lab, host) for host in cast.HOSTS}
+        self.real: dict[bytes, bytes] = {}
+        """The bridges' addresses, by their stand-ins."""
+        self.taps: dict[str, str] = {}
+        """The addresses of the taps' own ends on the host."""
+
+    def build(self) -> None:
+        """Networks and ports as a user makes them, then the bridges' own ports, then everybody known to the switches."""
+        for host in cast.HOSTS:
+            # Counters of flows reach OpenFlow with the switch's next look at them; by default that takes up to a second.
+            self.world.on(host, "ovs-vsctl set open . other_config:max-revalidator=100")
+            for name in (cast.ARENA, cast.HOSTED):
+                self.world.on(host, f"cat > /run/{name}.xml && virsh -q net-define /run/{name}.xml", stdin=cast.network_xml(name))
+                self.world.on(host, f"virsh -q net-start {name}")
+        for port in cast.PORTS.values():
+            self.taps[port.nick] = self.agents[port.host].call("open", name=port.nick, tap=port.tap)["mac"]
+            self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml())
+        for host in cast.HOSTS:
+            taps = " ".join(port.tap for port in cast.PORTS.values() if port.host == host)
+            self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+        for name, (host, bridge) in cast.BRIDGES.items():
+            self.world.on(host, f"ip link set {bridge} up")
+            real = self.agents[host].call("listen", name=name, device=bridge)["mac"]
+            self.real[_bytes(cast.BRIDGE_MACS[name])] = _bytes(real)
+        self.introduce()
+
+    def start_guests(self) -> None:
+        """The whole guests, up and able to talk."""
+        for one in cast.GUESTS:
+            addresses = [f"{one.ip}/24", f"{one.ip6}/64"]
+            self.world.guest(one.host, GuestSpec(one.name, cast.ARENA, "red", one.mac, addresses, words=["ipv6=on"]), wait=False)
+        self.world.wait_up(*(one.name for one in cast.GUESTS))
+
+    def introduce(self) -> None:
+        """Every port speaks, so that no switch has to ask where anybody is. Tunnels lose the first frame to a new neighbour."""
+        for name, (host, _) in cast.BRIDGES.items():
+            said = b"bridge %d" % next(_numbers) + bytes(40)
+            frame = ether(BROADCAST, said, src=cast.BRIDGE_MACS[name], kind=0x88B5, tags=[(0x8100, 10)])
+            self.agents[host].call("send", name=name, frames=[self._real(frame).hex()])
+        for nick in cast.PORTS:
+            for attempt in range(5):
+                if not self.sentinel(nick, SENTINEL_SECONDS if attempt == 4 else 0.2)[1]:
+                    break
+            else:
+                raise Away(f"{nick} is not heard by {cast.witnesses(nick)}")
+
+    def sentinel(self, nick: str, seconds: float = SENTINEL_SECONDS) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """(what has arrived anywhere up to a new sentinel of this port's, at whom the sentinel did not arrive)."""
+        port = cast.PORTS[nick]
+        mark = b"sentinel%07d" % next(_numbers)
+        self.agents[port.host].call("send", name=nick, frames=[_sentinel(port, mark).hex()])
+        wanted: dict[str, list[str]] = {host: [] for host in cast.HOSTS}
+        for witness in cast.witnesses(nick):
+            wanted[cast.PORTS[witness].host].append(witness)
+        for host, agent in self.agents.items():
+            agent.ask("until", mark=mark.hex(), of=b"sentinel".hex(), at=wanted[host], seconds=seconds)
+        seen, missing = [], []
+        for agent in self.agents.values():
+            found = agent.answer()
+            seen += [(name, bytes.fromhex(frame)) for name, frame in found["seen"]]
+            missing += found["missing"]
+        return seen, missing
+
+    def play(self, row: Row) -> Outcome:
+        """Send the row's frame, and see what comes of it."""
+        outcome = Outcome()
+        agent = self.agents[cast.PORTS[row.sender].host]
+        errors = agent.call("send", name=row.sender, frames=[self._real(row.frame).hex()])["errors"]
+        if errors:
+            outcome.trouble = f"the tap does not take it: {errors[0]}"
+        for _ in range(2):
+            seen, missing = self.sentinel(row.sender)
+            outcome.seen += [(name, self._unreal(frame)) for name, frame in seen]
+            if missing:
+                outcome.trouble = f"the sentinel after it did not arrive at {', '.join(missing)}"
+        return outcome
+
+    def drops(self, nicks: set[str]) -> Counter[tuple[str, str]]:
+        """Packets dropped so far, by (port's name here, reason in words)."""
+        found: Counter[tuple[str, str]] = Counter()
+        for nick in sorted(nicks):
+            port = cast.PORTS[nick]
+            for line in json.loads(self.world.on(port.host, "vnetctl", "drops", port.tap, "--json")):
+                found[nick, line["reason"]] += line["packets"]
+        return found
+
+    def drops_of_guest(self, host: str, guest: str) -> Counter[str]:
+        """Packets dropped so far of a whole guest, by reason in words."""
+        port = self.world.port_of(host, guest)["tap"]
+        lines = json.loads(self.world.on(host, "vnetctl", "drops", port, "--json"))
+        return Counter({line["reason"]: line["packets"] for line in lines})
+
+    def burst(self, nick: str, frame: bytes, mark: bytes, number: int) -> tuple[dict[str, int], float]:
+        """(how many of ``number`` copies of a frame with this mark arrived at each port, the seconds that sending took)."""
+        for agent in self.agents.values():
+            agent.call("tally", mark=mark.hex(), seconds=0)
+        near = self.agents[cast.PORTS[nick].host]
+        far = [agent for agent in self.agents.values() if agent is not near]
+        for agent in far:
+            agent.ask("tally", mark=mark.hex(), seconds=1.0)
+        took = near.call("burst", name=nick, frame=frame.hex(), count=number)["seconds"]
+        near.ask("tally", mark=mark.hex(), seconds=0.2)
+        return {name: many for agent in (near, *far) for name, many in agent.answer()["counts"].items()}, took
+
+    def end(self) -> None:
+        for agent in self.agents.values():
+            agent.end()
+
+    def _real(self, frame: bytes) -> bytes:
+        for stand_in, real in self.real.items():
+            frame = frame.replace(stand_in, real)
+        return frame
+
+    def _unreal(self, frame: bytes) -> bytes:
+        for stand_in, real in self.real.items():
+            frame = frame.replace(real, stand_in)
+        return frame
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _sentinel(port: cast.Port, mark: bytes) -> bytes:
+    """A frame that the port may send under any guard and that its whole VLAN hears."""
+    if port.owns:
+        group = "239.9.9.9"
+        packet = ip4(group, UDP(sport=9, dport=9) / Raw(mark), src=port.ip, ttl=1)
+        tags = [(0x8100, 10)] if port.group == "both" else []
+        return ether(group4(group), packet, src=port.mac, kind=IPV4, tags=tags)
+    packet = ip4("255.255.255.255", UDP(sport=68, dport=67) / BOOTP(op=1, chaddr=_bytes(port.mac)) / Raw(mark), src="0.0.0.0")
+    return ether(BROADCAST, packet, src=port.mac)
