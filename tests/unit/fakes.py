@@ -14,6 +14,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from lines import COUNTED, HEARD, LEARNED, FlowKey, cookie_of, is_learned, is_vnetds, key_of, meter_name, named
+
+from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, Mac
 from vnetd.model.network import Vlan, VlanMode
@@ -21,16 +24,11 @@ from vnetd.model.state import Host, Link, Meter, Port, Role, Rows, SeenBridge, S
 from vnetd.plan import ChangeFlows, ChangeMeters, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes, flow_key
 from vnetd.reconcile import Rim
 
-LEARNED = "cookie=0x766e657400000032, table=30, hard_timeout=300, priority=5"
-"""How the switch begins the line of a flow that it learned on the tunnel bridge."""
-
-_NUMBER = re.compile(r"(in_port=|output:|meter:)(\d+)")
 _PORT = re.compile(r"(?:in_port=|output:)(-?\d+)")
+_REGISTER = re.compile(r"reg1=0x([0-9a-f]+)|set_field:0x([0-9a-f]+)->reg1")
 _METER = re.compile(r"meter:(\d+)")
 _GOTO = re.compile(r"goto_table:(\d+)")
 _LEARN = re.compile(r"learn\([^()]*\)")
-
-FlowKey = tuple[int, int, str]
 
 
 class Trespass(AssertionError):
@@ -47,6 +45,7 @@ class FakeBridge:
     flows: dict[FlowKey, str] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
     last_number: int = 0
+    fragments: str = "normal"
 
 
 @dataclass
@@ -92,6 +91,8 @@ class FakeHost:
     bridges: dict[str, FakeBridge] = field(default_factory=dict)
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
+    """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
     """Devices that are there and that the switch cannot open."""
     reuse_numbers: bool = False
@@ -126,13 +127,13 @@ class FakeHost:
         return Rows(bridges, ports, len(self._strays()))
 
     def apply(self, steps: Sequence[RowStep]) -> None:
-        before = copy.deepcopy((self.links, self.bridges, self.ports, self.qos))
+        before = copy.deepcopy((self.links, self.bridges, self.ports, self.qos, self.quiet))
         try:
             self._burn("rows")
             for step in steps:
                 self._row_step(step)
         except BaseException:
-            self.links, self.bridges, self.ports, self.qos = before
+            self.links, self.bridges, self.ports, self.qos, self.quiet = before
             raise
         self.changes.extend(map(str, steps))
 
@@ -245,7 +246,7 @@ class FakeHost:
     def table(self, bridge: str) -> Table:
         if bridge not in self.known:
             row = self.bridges.get(bridge)
-            self.known[bridge] = Table(frozenset(row.flows.values()), dict(row.meters)) if row else Table()
+            self.known[bridge] = Table(frozenset(row.flows.values()), dict(row.meters), row.fragments) if row else Table()
         return self.known[bridge]
 
     def change_flows(self, step: ChangeFlows) -> None:
@@ -270,7 +271,13 @@ class FakeHost:
         if known is not None:
             added = {key_of(line) for line in step.add_lines}
             kept = {line for line in known.flows if line not in step.remove and key_of(line) not in added}
-            self.known[step.bridge] = Table(frozenset(kept.union(step.add_lines)), known.meters)
+            self.known[step.bridge] = replace(known, flows=frozenset(kept.union(step.add_lines)))
+
+    def match_fragments(self, bridge: str) -> None:
+        self.forget(bridge)
+        self._burn(bridge)
+        self.bridges[bridge].fragments = "nx-match"
+        self.changes.append(f"fragments on {bridge}")
 
     def put_meters(self, step: ChangeMeters) -> None:
         self.forget(step.bridge)
@@ -297,17 +304,26 @@ class FakeHost:
                         raise Trespass(f"the flow {line!r} was put by hand, and goes with the meter that vnetd deletes")
                     del bridge.flows[key]
 
-    def counters(self, bridge: str) -> list[tuple[int, int | None, int, int]]:
+    def counters(self, bridge: str) -> list[FlowCount]:
+        """Nothing has been counted; that a flow was made to count something is on its own line."""
         found = []
         for line in self.bridges[bridge].flows.values():
             port = re.search(r"in_port=(\d+)", line)
-            found.append((int(cookie_of(line), 16), int(port[1]) if port else None, 0, 0))
+            register = re.search(r"reg1=0x([0-9a-f]+)", line)
+            number = int(port[1]) if port else int(register[1], 16) if register else None
+            found.append(FlowCount(int(cookie_of(line), 16), number, 0, 0))
         return found
+
+    def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
+        return dict.fromkeys(self.bridges[bridge].meters, (0, 0))
 
     def _refuse_unknown(self, bridge: str, line: str) -> None:
         """What ovs-ofctl and the switch would not take: a port or meter that is not there, or a way back."""
         numbers = {row.ofport for row in self.ports.values() if row.bridge == bridge and row.ofport > 0}
-        if "<" in line or not {int(one) for one in _PORT.findall(_LEARN.sub("", line))} <= numbers:
+        named_ports = {int(one) for one in _PORT.findall(_LEARN.sub("", line))}
+        # The switch would take any number in a register, and vnetd must not write one that is nobody's.
+        named_ports |= {int(one or other, 16) for one, other in _REGISTER.findall(line)} - {0xFFFE}
+        if "<" in line or not named_ports <= numbers:
             raise WorldError(f"the switch refused: {line!r} names an unknown port")
         if not {int(one) for one in _METER.findall(line)} <= set(self.bridges[bridge].meters):
             raise WorldError(f"the switch refused: {line!r} names an unknown meter")
@@ -334,12 +350,17 @@ class FakeHost:
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
-        return replace(self.known_host, links={name: Link(up) for name, up in names.items()})
+        return replace(self.known_host, links={name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()})
 
     def set_up(self, name: str) -> None:
         self._burn("links")
         self.links[name] = True
         self.changes.append(f"link {name} up")
+
+    def make_quiet(self, name: str, level: str) -> None:
+        self._burn("links")
+        self.quiet[name] = str(level)
+        self.changes.append(f"link {name} quiet")
 
     # What happens to a host.
 
@@ -351,6 +372,7 @@ class FakeHost:
 
     def link_goes(self, name: str) -> None:
         self.links.pop(name, None)
+        self.quiet.pop(name, None)
         if name in self.ports:
             self._number(name)
 
@@ -363,7 +385,7 @@ class FakeHost:
     def vswitchd_restart(self, order: Sequence[str] = ()) -> None:
         """All flows and meters are gone; the ports named in ``order`` come up first and so may get other numbers."""
         for bridge in self.bridges.values():
-            bridge.flows, bridge.meters = {}, {}
+            bridge.flows, bridge.meters, bridge.fragments = {}, {}, "normal"
         if order:
             for bridge in self.bridges.values():
                 bridge.last_number = 0
@@ -374,6 +396,7 @@ class FakeHost:
 
     def ovsdb_lost(self) -> None:
         """OVSDB's file is gone, and with it all bridges, other people's too."""
+        self.quiet = {name: level for name, level in self.quiet.items() if name not in self.bridges}
         self.bridges, self.ports, self.qos = {}, {}, {}
 
     def learn(self, patch: str, tunnel: str, mac: str) -> None:
@@ -381,6 +404,19 @@ class FakeHost:
         bridge, numbers = self.bridges[self.tunnel_bridge], self.rows().numbers(self.tunnel_bridge)
         line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions=output:{numbers[tunnel]}"
         bridge.flows[key_of(line)] = line
+
+    def hear(self, port: str, mac: str, tag: int = 10) -> None:
+        """A frame from ``mac`` came in by a port of a network's bridge, and the switch remembers it."""
+        row = self.ports[port]
+        begin = HEARD.format(kind=34 if row.mark is Role.GUEST else 32)
+        line = f"{begin},vlan_tci=0x{tag:04x}/0x0fff,dl_dst={mac} actions=load:0x{row.ofport:x}->NXM_NX_REG1[0..15]"
+        self.bridges[row.bridge].flows[key_of(line)] = line
+
+    def refuse(self, port: str, reason: int) -> None:
+        """A frame of the port dropped for this reason, and the switch counts such from now on."""
+        row = self.ports[port]
+        line = f"{COUNTED.format(reason=reason)},reg1=0x{row.ofport:x}/0xffff,reg2=0x{reason:x}/0xff actions=drop"
+        self.bridges[row.bridge].flows[key_of(line)] = line
 
     def libvirt_add_port(
         self, tap: str, bridge: str, ids: Mapping[str, str], tag: int | None = None, shape: Shape | None = None, policing: int = 0
@@ -418,6 +454,7 @@ class FakeHost:
         for port in [port for port, row in self.ports.items() if row.bridge == name]:
             self._remove_port(port)
         del self.bridges[name]
+        self.quiet.pop(name, None)
 
     def hand_delete_port(self, name: str) -> None:
         """ovs-vsctl del-port leaves the QoS row behind."""
@@ -430,7 +467,9 @@ class FakeHost:
         lines = []
         for name, row in sorted(self.bridges.items()):
             if row.owner and name not in without:
-                lines.append(f"bridge {name}: of {row.owner}, {row.datapath}, {row.fail_mode}")
+                lines.append(
+                    f"bridge {name}: of {row.owner}, {row.datapath}, {row.fail_mode}, {row.fragments}, quiet: {self.quiet.get(name)}"
+                )
                 lines.extend(f"  {line}" for line in self._bridge_lines(name, without))
         lines.extend(f"QoS row {self.qos[key].shape} that no port uses" for key in self._strays())
         return "\n".join(lines)
@@ -447,51 +486,24 @@ class FakeHost:
     def flows(self, bridge: str) -> list[str]:
         """The bridge's flows with names for numbers, sorted as they are met: by table, then by priority."""
         names = {number: name for name, number in self.rows().numbers(bridge).items()}
-        named = [(table, -priority, _named(line, names)) for (table, priority, _), line in self.bridges[bridge].flows.items()]
-        return [line for _, _, line in sorted(named)]
+        found = [(table, -priority, named(line, names)) for (table, priority, _), line in self.bridges[bridge].flows.items()]
+        return [line for _, _, line in sorted(found)]
 
     def learned(self) -> list[tuple[str, str]]:
         """(patch, tunnel) of every learned flow."""
-        named = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
-        learned = [line for line in named if line.startswith(LEARNED)]
+        lines = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
+        learned = [line for line in lines if line.startswith(LEARNED)]
         return [(line.partition("in_port=")[2].partition(",")[0], line.partition("output:")[2]) for line in learned]
 
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:
         for name, row in sorted(self.ports.items()):
             if row.bridge == bridge and not row.by_hand and name not in without:
                 seen = self._seen(name, row)
-                yield f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}{'' if seen.live else ', dead'}"
+                state = f"quiet: {self.quiet.get(name)}{'' if seen.live else ', dead'}"
+                yield f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}, {state}"
         numbers = {number: name for name, number in self.rows().numbers(bridge).items()}
-        yield from sorted(f"meter {numbers.get(number, number)}: {meter}" for number, meter in self.bridges[bridge].meters.items())
-        yield from (line for line in self.flows(bridge) if is_vnetds(line) and not line.startswith(LEARNED))
-
-
-def _named(line: str, names: Mapping[int, str]) -> str:
-    return _NUMBER.sub(lambda found: found[1] + names.get(int(found[2]), f"gone-{found[2]}"), line)
-
-
-def key_of(line: str) -> FlowKey:
-    """What makes a dumped flow this flow: its table, its priority and its match."""
-    table, priority, match = 0, 32768, []
-    for piece in line.partition(" actions=")[0].replace(", ", ",").split(","):
-        name, _, value = piece.partition("=")
-        if name == "table":
-            table = int(value)
-        elif name == "priority":
-            priority = int(value)
-        elif name not in ("cookie", "hard_timeout", "idle_timeout"):
-            match.append(piece)
-    return table, priority, ",".join(match)
-
-
-def cookie_of(line: str) -> str:
-    """The cookie in hexadecimal digits; ovs-ofctl prints none where it is zero."""
-    return line[len("cookie=0x") :].partition(",")[0] if line.startswith("cookie=0x") else "0"
-
-
-def is_vnetds(line: str) -> bool:
-    """Whether the cookie's upper half is vnetd's; written out here, because the fake judges vnetd."""
-    return int(cookie_of(line), 16) >> 32 == 0x766E6574
+        yield from sorted(f"meter {meter_name(number, numbers)}: {meter}" for number, meter in self.bridges[bridge].meters.items())
+        yield from (line for line in self.flows(bridge) if is_vnetds(line) and not is_learned(line))
 
 
 def _refuse_loose_key(text: str) -> None:

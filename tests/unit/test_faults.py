@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ class Poor(FakeHost):
 
     mute: frozenset[str] = frozenset()
     slow = False
+    blind = False
     calls = 0
 
     def table(self, bridge: str) -> Table:
@@ -38,8 +40,17 @@ class Poor(FakeHost):
             raise Unavailable("ovsdb-server did not take the change within 10 s")
         super().apply(steps)
 
+    def match_fragments(self, bridge: str) -> None:
+        if self.blind:
+            raise WorldError("the switch refused: it cannot handle fragments so")
+        super().match_fragments(bridge)
+
     def put_meters(self, step: ChangeMeters) -> None:
-        raise WorldError("the switch has no more meters")
+        """It takes meters of packets, and none of bits."""
+        taken = [tuple(one for one in meters if one[1].unit == "pktps") for meters in (step.put, step.change)]
+        super().put_meters(replace(step, put=taken[0], change=taken[1]))
+        if taken != [step.put, step.change]:
+            raise WorldError("the switch has no more meters")
 
 
 @pytest.fixture
@@ -82,6 +93,22 @@ def test_a_guest_whose_meter_is_refused_does_not_keep_others_from_starting(servi
     assert start(service, host, 1, limited).status == 1
     assert start(service, host, 2) == FINE
     assert flows_of(host, "vnet2")
+
+
+def test_a_bridge_that_hides_the_ports_of_fragments_gets_no_flows_until_it_shows_them(service: Service, host: Poor) -> None:
+    """Its flows would let pass what they are there to refuse."""
+    host.vswitchd_restart()
+    host.blind = True
+    service.forget()
+    service.run()
+    assert host.flows("br-blue") == []
+    assert service.last is not None
+    assert [problem for problem in service.last.problems if problem.name == "br-blue"]
+    host.blind = False
+    host.changes.clear()
+    service.run()
+    assert host.changes[0] == "fragments on br-blue"
+    assert host.flows("br-blue")
 
 
 def test_a_bridge_that_cannot_be_spoken_to_is_the_only_one_without_service(service: Service, host: Poor) -> None:

@@ -260,7 +260,8 @@ def uplinked(dev: str = "eth1", force: bool = False) -> Network:
 def test_an_uplink_joins_the_bridge_and_is_set_up(host: FakeHost) -> None:
     desired = wanted(host, uplinked())
     assert desired.ports["eth1"].role is Role.UPLINK
-    assert desired.wirings["br-blue"].carriers == ("eth1",)
+    assert desired.wirings["br-blue"].uplinks == ("eth1",)
+    assert desired.wirings["br-blue"].patches == ()
     assert desired.links_up == {"eth1"}
 
 
@@ -346,7 +347,7 @@ def test_somebodys_own_br_tun_costs_the_overlays_and_nothing_else(host: FakeHost
     desired = wanted(host, replace(BLUE, overlay=MESH), nics=(nic(),))
     assert set(desired.bridges) == {"br-blue"}
     assert set(desired.ports) == {"vnet1"}
-    assert desired.wirings["br-blue"].carriers == ()
+    assert desired.wirings["br-blue"].uplinks == desired.wirings["br-blue"].patches == ()
     assert desired.tunnels == {}
     assert "network blue: bridge br-tun is there already and vnetd did not make it" in words(desired)
 

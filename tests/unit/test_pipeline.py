@@ -2,7 +2,7 @@
 
 The examples read like ``ovs-ofctl dump-flows`` with names for numbers and words for
 cookies. The properties below hold for any wiring: they follow a frame from table to
-table and look at where it can come out.
+table and look at where it can come out. What the tables do to frames is test_policy.py's.
 """
 
 from __future__ import annotations
@@ -10,134 +10,268 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 import pytest
 from fakes import mac_of
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import wirings
 
 from vnetd.model.network import UNTAGGED, Guard, Vlan, VlanMode
 from vnetd.model.state import GuestWire, Meter, NetworkWiring, SegmentWire
-from vnetd.pipeline import Cookie, Flow, Table, by_lines, is_ours, network_flows, tunnel_flows
-from vnetd.pipeline.catalogue import REASONS
+from vnetd.pipeline import (
+    Cookie,
+    Flow,
+    MeterKind,
+    Reason,
+    Table,
+    by_lines,
+    is_learned,
+    is_ours,
+    network_flows,
+    referenced_ports,
+    tunnel_flows,
+)
+from vnetd.pipeline.catalogue import REASONS, TunnelTable, reason_of
 
 M = mac_of(1)
 WEB = GuestWire("vnet1", M, Vlan(VlanMode.ACCESS, 10), Guard.MAC)
+UNICAST = "dl_dst=00:00:00:00:00:00/01:00:00:00:00:00"
+LEARN = (
+    "learn(table=41,hard_timeout=300,priority=10,cookie=0x766e657400000032,limit=65536,"
+    "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15])"
+)
 
 _GOTO = re.compile(r"goto_table:(\d+)")
+_NEXT = re.compile(r"(?:goto_table:|resubmit\(,)(\d+)")
 _OUTPUT = re.compile(r"output:<([^>]+)>")
 _LEARN = re.compile(r"learn\([^()]*\)")
 _IN_PORT = re.compile(r"in_port=<?([^,>]+)")
 
 
+def word_of(cookie: int) -> str:
+    """The cookie's name, or the reason that it counts directly."""
+    reason = reason_of(cookie, "direct")
+    return reason.name.lower() if reason else Cookie(cookie).name.lower()
+
+
 def dump(flows: Iterable[Flow]) -> str:
     """Flows by table and falling priority, with the cookie's name at the end of the line."""
     ordered = sorted(flows, key=lambda one: (one.table, -one.priority, one.text()))
-    return "\n".join(f"{one.text().partition(', ')[2]}  # {one.cookie.name.lower()}" for one in ordered)
+    return "\n".join(f"{one.text().partition(', ')[2]}  # {word_of(one.cookie)}" for one in ordered)
 
 
 def guest_lines(guest: GuestWire) -> str:
     """What one guest adds to a bridge."""
+    return added(NetworkWiring((guest,)), guest.port)
+
+
+def added(wiring: NetworkWiring, *live: str) -> str:
+    """What a bridge has beyond one without ports."""
     alone = set(network_flows(NetworkWiring(), ()))
-    return dump(set(network_flows(NetworkWiring((guest,)), {guest.port})) - alone)
+    return dump(set(network_flows(wiring, live)) - alone)
 
 
 # One network's bridge.
 
 
-def test_a_bridge_without_guests_carries_only_its_carriers_and_the_hosts_own_port() -> None:
-    flows = network_flows(NetworkWiring(carriers=("eth1", "tun-blue")), {"eth1", "tun-blue"})
-    # The table that guests go through is looked at by another test, because it has no line of its own here.
-    assert (
-        dump(one for one in flows if one.table is not Table.GUARD)
-        == """\
-priority=100,in_port=LOCAL actions=goto_table:60  # classify
-priority=100,in_port=eth1 actions=goto_table:60  # classify
-priority=100,in_port=tun-blue actions=goto_table:60  # classify
-priority=0 actions=drop  # unwired
-table=11, priority=100,dl_type=0x8100 actions=drop  # nested_tag
-table=11, priority=100,dl_type=0x88a8 actions=drop  # nested_tag
-table=11, priority=100,dl_type=0x9100 actions=drop  # nested_tag
-table=11, priority=0 actions=goto_table:60  # guard
-table=60, priority=0 actions=NORMAL  # forward"""
-    )
-
-
 def test_an_access_port_sends_untagged_frames_from_its_own_mac() -> None:
-    """VLAN ID 0 is a priority tag, which is no VLAN (IEEE 802.1Q, 6.8); the tag that OVS adds comes later."""
+    """A forged address ends at its last byte or at the rest of it; the port's VLAN is on the frame from the second table on."""
     assert (
         guest_lines(WEB)
         == f"""\
-priority=100,in_port=vnet1 actions=goto_table:10  # classify
-table=10, priority=100,in_port=vnet1,vlan_tci=0x0000/0x0fff,dl_src={M} actions=goto_table:11  # guard
-table=10, priority=50,in_port=vnet1,dl_src={M} actions=drop  # foreign_vlan
-table=10, priority=10,in_port=vnet1 actions=drop  # foreign_mac"""
+priority=110,in_port=vnet1,dl_src=00:00:00:00:00:01/00:00:00:00:00:ff actions=goto_table:5  # classify
+priority=100,in_port=vnet1 actions=drop  # foreign_mac
+table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:13  # vlan
+table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:44  # deliver
+table=52, priority=120,dl_vlan=10,{UNICAST} actions=clone(resubmit(,53))  # flood
+table=52, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood
+table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver"""
     )
 
 
-def test_an_untagged_port_has_the_flows_of_an_access_port() -> None:
-    untagged = GuestWire("vnet1", M, UNTAGGED, Guard.MAC)
-    assert guest_lines(untagged) == guest_lines(WEB)
+def test_an_untagged_port_has_the_same_flows_without_the_tag() -> None:
+    untagged = guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC))
+    tagged = guest_lines(WEB).replace("push_vlan:0x8100,set_field:4106->vlan_vid,", "").replace("pop_vlan,", "")
+    assert untagged == tagged.replace("dl_vlan=10", "vlan_tci=0x0000/0x1fff")
 
 
 def test_a_trunk_sends_the_vlans_of_its_list_and_nothing_untagged() -> None:
     assert (
         guest_lines(GuestWire("vnet1", M, Vlan(VlanMode.TRUNK, None, (10, 20)), Guard.MAC))
         == f"""\
-priority=100,in_port=vnet1 actions=goto_table:10  # classify
-table=10, priority=100,in_port=vnet1,dl_vlan=10,dl_src={M} actions=goto_table:60  # guard
-table=10, priority=100,in_port=vnet1,dl_vlan=20,dl_src={M} actions=goto_table:60  # guard
-table=10, priority=50,in_port=vnet1,dl_src={M} actions=drop  # foreign_vlan
-table=10, priority=10,in_port=vnet1 actions=drop  # foreign_mac"""
+priority=110,in_port=vnet1,dl_src=00:00:00:00:00:01/00:00:00:00:00:ff actions=goto_table:5  # classify
+priority=100,in_port=vnet1 actions=drop  # foreign_mac
+table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
+table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:30  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:30  # vlan
+table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:44  # deliver
+table=42, priority=100,reg1=vnet1,dl_vlan=20,dl_dst={M} actions=goto_table:44  # deliver
+table=52, priority=120,dl_vlan=10,{UNICAST} actions=clone(resubmit(,53))  # flood
+table=52, priority=120,dl_vlan=20,{UNICAST} actions=clone(resubmit(,53))  # flood
+table=52, priority=100,dl_vlan=10 actions=output:vnet1  # flood
+table=52, priority=100,dl_vlan=20 actions=output:vnet1  # flood
+table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver
+table=53, priority=100,dl_vlan=20,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver"""
     )
 
 
-@pytest.mark.parametrize("mode", [VlanMode.NATIVE_TAGGED, VlanMode.NATIVE_UNTAGGED])
-def test_a_trunk_with_a_native_vlan_sends_untagged_frames_too(mode: VlanMode) -> None:
+def changed(before: str, after: str) -> str:
+    """The lines that are only in one of two dumps, marked as diff does."""
+    old, new = before.splitlines(), after.splitlines()
+    return "\n".join([*(f"-{line}" for line in old if line not in new), *(f"+{line}" for line in new if line not in old)])
+
+
+def test_a_native_vlan_takes_untagged_frames_in_and_is_tagged_toward_the_guest_or_not() -> None:
+    trunk, tagged, untagged = (
+        guest_lines(GuestWire("vnet1", M, Vlan(mode, tag, (10, 20)), Guard.MAC))
+        for mode, tag in ((VlanMode.TRUNK, None), (VlanMode.NATIVE_TAGGED, 10), (VlanMode.NATIVE_UNTAGGED, 10))
+    )
+    native = "in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:30"
+    assert changed(trunk, tagged) == f"+table=12, priority=100,{native}  # vlan"
     assert (
-        guest_lines(GuestWire("vnet1", M, Vlan(mode, 10, (10, 20)), Guard.MAC))
+        changed(tagged, untagged)
         == f"""\
-priority=100,in_port=vnet1 actions=goto_table:10  # classify
-table=10, priority=100,in_port=vnet1,dl_vlan=10,dl_src={M} actions=goto_table:60  # guard
-table=10, priority=100,in_port=vnet1,dl_vlan=20,dl_src={M} actions=goto_table:60  # guard
-table=10, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff,dl_src={M} actions=goto_table:60  # guard
-table=10, priority=50,in_port=vnet1,dl_src={M} actions=drop  # foreign_vlan
-table=10, priority=10,in_port=vnet1 actions=drop  # foreign_mac"""
+-table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:44  # deliver
+-table=52, priority=100,dl_vlan=10 actions=output:vnet1  # flood
++table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:44  # deliver
++table=52, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood"""
     )
 
 
-def test_a_port_without_a_guard_goes_straight_to_switching() -> None:
-    assert guest_lines(GuestWire("vnet1", None, UNTAGGED, Guard.NONE)) == "priority=100,in_port=vnet1 actions=goto_table:60  # classify"
+def test_a_port_without_a_guard_is_held_to_its_vlan_and_hears_what_is_for_strangers() -> None:
+    """It has no place in STATION, whatever its MAC is said to be, and may fill a smaller part of what is learned."""
+    for mac in (None, M):
+        learn = LEARN.replace("00000032,limit=65536", "00000035,limit=8192")
+        assert (
+            guest_lines(GuestWire("vnet1", mac, UNTAGGED, Guard.NONE))
+            == f"""\
+priority=100,in_port=vnet1 actions=goto_table:5  # classify
+table=10, priority=100,in_port=vnet1 actions=goto_table:12  # guard
+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
+table=40, priority=100,in_port=vnet1 actions={learn},resubmit(,41),goto_table:42  # learn
+table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:44  # deliver
+table=52, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=clone(resubmit(,53)),output:vnet1  # flood
+table=52, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood"""
+        )
 
 
-def test_a_guarded_port_whose_mac_is_unknown_sends_nothing() -> None:
+@pytest.mark.parametrize("guard", [Guard.MAC, Guard.STRICT])
+def test_a_guarded_port_whose_mac_is_unknown_sends_and_hears_nothing(guard: Guard) -> None:
+    assert guest_lines(GuestWire("vnet1", None, UNTAGGED, guard)) == "priority=100,in_port=vnet1 actions=drop  # foreign_mac"
+
+
+def test_limits_stand_behind_the_guard_so_that_spoofed_frames_use_none_of_them() -> None:
+    packets = Meter(100, 200, "pktps")
+    limited = GuestWire("vnet1", M, UNTAGGED, Guard.MAC, Meter(4000, 400), flood=packets, neighbour=packets)
     assert (
-        guest_lines(GuestWire("vnet1", None, UNTAGGED, Guard.MAC))
+        changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(limited))
         == """\
-priority=100,in_port=vnet1 actions=goto_table:10  # classify
-table=10, priority=10,in_port=vnet1 actions=drop  # foreign_mac"""
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
++table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=meter:vnet1-bandwidth,goto_table:13  # vlan
++table=31, priority=100,in_port=vnet1 actions=meter:vnet1-neighbour,goto_table:40  # limit
++table=50, priority=100,in_port=vnet1 actions=meter:vnet1-flood,goto_table:51  # limit"""
     )
 
 
-def test_the_limit_stands_behind_the_guard_so_that_spoofed_frames_use_none_of_it() -> None:
+def test_a_strict_port_has_its_addresses_and_the_link_local_one_in_both_directions() -> None:
+    strict = GuestWire("vnet1", M, UNTAGGED, Guard.STRICT, addresses=(ip_network("10.0.0.1"), ip_network("2001:db8::/64")))
     assert (
-        guest_lines(GuestWire("vnet1", M, Vlan(VlanMode.ACCESS, 10), Guard.MAC, Meter(4000, 400)))
+        changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(strict))
         == f"""\
-priority=100,in_port=vnet1 actions=goto_table:10  # classify
-table=10, priority=100,in_port=vnet1,vlan_tci=0x0000/0x0fff,dl_src={M} actions=meter:vnet1,goto_table:11  # guard
-table=10, priority=50,in_port=vnet1,dl_src={M} actions=drop  # foreign_vlan
-table=10, priority=10,in_port=vnet1 actions=drop  # foreign_mac"""
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
+-table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=goto_table:44  # deliver
+-table=52, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
++table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=set_field:0x20->reg3,goto_table:20  # vlan
++table=21, priority=100,arp,in_port=vnet1,arp_spa=10.0.0.1,arp_sha={M} actions=load:0x1->NXM_NX_REG3[0]  # source
++table=21, priority=100,ip,in_port=vnet1,nw_src=10.0.0.1 actions=load:0x1->NXM_NX_REG3[0]  # source
++table=21, priority=100,ipv6,in_port=vnet1,ipv6_src=2001:db8::/64 actions=load:0x1->NXM_NX_REG3[0]  # source
++table=21, priority=100,ipv6,in_port=vnet1,ipv6_src=fe80::5054:ff:fe00:1 actions=load:0x1->NXM_NX_REG3[0]  # source
++table=21, priority=100,rarp,in_port=vnet1,arp_sha={M},arp_tha={M} actions=load:0x1->NXM_NX_REG3[0]  # source
++table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=goto_table:43  # deliver
++table=43, priority=100,ip,reg1=vnet1,nw_dst=10.0.0.1 actions=goto_table:44  # toward
++table=43, priority=100,ipv6,reg1=vnet1,ipv6_dst=2001:db8::/64 actions=goto_table:44  # toward
++table=43, priority=100,ipv6,reg1=vnet1,ipv6_dst=fe80::5054:ff:fe00:1 actions=goto_table:44  # toward
++table=52, priority=110,reg3=0x10/0x10,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
++table=52, priority=100,vlan_tci=0x0000/0x1fff actions=drop  # flood"""
     )
 
 
-def test_a_limit_holds_without_a_guard_too() -> None:
-    guest = GuestWire("vnet1", None, UNTAGGED, Guard.NONE, Meter(4000, 400))
-    assert guest_lines(guest) == "priority=100,in_port=vnet1 actions=meter:vnet1,goto_table:60  # classify"
+def test_a_strict_port_without_addresses_says_so_in_the_facts() -> None:
+    assert "actions=set_field:0x22->reg3,goto_table:20  # vlan" in guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.STRICT))
+
+
+@pytest.mark.parametrize("written", ["fe80::5054:ff:fe00:1", "fe80::/64"])
+def test_a_link_local_address_that_is_written_too_is_there_once(written: str) -> None:
+    lines = guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.STRICT, addresses=(ip_network(written),)))
+    assert lines.count("ipv6_src=") == lines.count("ipv6_dst=") == 1
+
+
+def test_an_isolated_port_marks_what_it_sends_and_hears_nothing_that_is_marked() -> None:
+    isolated = GuestWire("vnet1", M, UNTAGGED, Guard.MAC, isolated=True)
+    assert (
+        changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(isolated))
+        == f"""\
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
++table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=set_field:0x1->pkt_mark,goto_table:13  # vlan
++table=42, priority=200,pkt_mark=0x1,reg1=vnet1 actions=set_field:0x51->reg2,goto_table:60  # refuse
++table=52, priority=170,pkt_mark=0x1,vlan_tci=0x0000/0x1fff,{UNICAST} actions=clone(resubmit(,53))  # flood
++table=52, priority=150,pkt_mark=0x1,vlan_tci=0x0000/0x1fff actions=drop  # flood"""
+    )
+
+
+def test_uplinks_and_patches_are_learned_from_and_flooded_to_and_the_host_talks_with_uplinks() -> None:
+    assert (
+        added(NetworkWiring(uplinks=("eth1",), patches=("tun-blue",)), "eth1", "tun-blue")
+        == f"""\
+priority=110,in_port=LOCAL,dl_vlan=0 actions=pop_vlan,goto_table:40  # classify
+priority=110,in_port=eth1,dl_vlan=0 actions=pop_vlan,goto_table:40  # classify
+priority=110,in_port=tun-blue,dl_vlan=0 actions=pop_vlan,goto_table:40  # classify
+priority=100,in_port=LOCAL actions=goto_table:40  # classify
+priority=100,in_port=eth1 actions=goto_table:40  # classify
+priority=100,in_port=tun-blue actions=goto_table:40  # classify
+table=40, priority=100,in_port=LOCAL actions={LEARN},output:eth1  # learn
+table=40, priority=100,in_port=eth1 actions={LEARN},resubmit(,41),goto_table:42  # learn
+table=40, priority=100,in_port=tun-blue actions={LEARN},resubmit(,41),goto_table:42  # learn
+table=42, priority=110,reg1=0xfffe,in_port=eth1 actions=goto_table:54  # deliver
+table=42, priority=100,reg1=eth1 actions=goto_table:44  # deliver
+table=42, priority=100,reg1=tun-blue actions=goto_table:44  # deliver
+table=42, priority=100,reg1=0xfffe actions=set_field:0x53->reg2,goto_table:60  # refuse
+table=52, priority=0 actions=resubmit(,54),output:eth1,output:tun-blue  # flood
+table=54, priority=100,in_port=eth1 actions=LOCAL  # host"""
+    )
+
+
+def test_a_host_that_nobody_may_reach_and_that_has_no_uplink_is_silent() -> None:
+    assert "priority=100,in_port=LOCAL actions=drop  # host" in dump(
+        flow for flow in network_flows(NetworkWiring(), ()) if flow.cookie is Cookie.HOST
+    )
+
+
+def test_a_host_that_may_be_reached_takes_nothing_that_could_enter_its_tunnels() -> None:
+    lines = [line for line in added(NetworkWiring(host=True)).splitlines() if line.startswith("table=54")]
+    refused = {line.partition("priority=50,")[2].partition(" ")[0] for line in lines if line.endswith("# refuse")}
+    ports = (3784, 4784, 4789, 6081)
+    assert refused == {
+        "ip,nw_proto=47",
+        "ipv6,nw_proto=47",
+        *(f"udp,tp_dst={port}" for port in ports),
+        *(f"udp6,tp_dst={port}" for port in ports),
+    }
+    assert lines[-1] == "table=54, priority=10 actions=LOCAL  # host"
+
+
+def test_a_mark_of_the_kernels_is_taken_off_where_marks_mean_something() -> None:
+    plain, isolating = (added(NetworkWiring(uplinks=("eth1",), isolating=isolating), "eth1") for isolating in (False, True))
+    assert "pkt_mark" not in plain
+    assert all("set_field:0->pkt_mark," in line for line in isolating.splitlines() if line.startswith("priority="))
 
 
 def test_a_port_that_the_switch_has_not_made_has_no_flows() -> None:
-    wiring = NetworkWiring((WEB,), ("eth1",))
-    assert network_flows(wiring, ()) == network_flows(NetworkWiring(), ())
+    assert network_flows(NetworkWiring((WEB,), (), ("tun-blue",)), ()) == network_flows(NetworkWiring(), ())
+    assert not [flow for flow in network_flows(NetworkWiring((WEB,), ("eth1",)), ()) if "<" in str(flow)]
 
 
 # The tunnel bridge.
@@ -166,6 +300,21 @@ table=40, priority=0 actions=drop  # flood"""
     )
 
 
+def test_frames_of_isolated_ports_travel_in_a_segment_of_their_own_and_without_the_mark() -> None:
+    live = {"to-blue", "gre-a"}
+    plain, isolating = (dump(tunnel_flows([SegmentWire("to-blue", 100, ("gre-a",), isolated)], live)) for isolated in (None, 101))
+    learn = (
+        "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=65536,in_port=to-blue,"
+        "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
+    )
+    assert (
+        changed(plain, isolating)
+        == f"""\
++priority=110,pkt_mark=0x1,in_port=to-blue actions=set_field:0->pkt_mark,set_field:0x65->tun_id,goto_table:30  # classify
++table=20, priority=100,tun_id=0x65,in_port=gre-a actions={learn},set_field:0x1->pkt_mark,output:to-blue  # segment"""
+    )
+
+
 def test_a_segment_without_tunnels_is_silent() -> None:
     lines = dump(tunnel_flows([SegmentWire("to-blue", 100, ())], {"to-blue"}))
     assert "output" not in lines
@@ -186,25 +335,68 @@ def test_a_tunnel_that_is_not_there_is_left_out_of_the_flood() -> None:
 
 
 def test_a_flow_renders_with_numbers_as_the_switch_prints_it_and_with_names_to_read() -> None:
-    flow = Flow(Table.GUARD, 100, f"in_port=<vnet1>,dl_src={M}", "meter:<vnet1>,goto_table:11", Cookie.GUARD)
+    flow = Flow(Table.GUARD, 100, f"in_port=<vnet1>,dl_src={M}", "meter:<vnet1:flood>,goto_table:11", Cookie.GUARD)
     head = "cookie=0x766e657400000010, table=10, priority=100"
-    assert flow.line({"vnet1": 7}) == f"{head},in_port=7,dl_src={M} actions=meter:7,goto_table:11"
-    assert flow.text() == f"{head},in_port=vnet1,dl_src={M} actions=meter:vnet1,goto_table:11"
+    assert flow.line({"vnet1": 7}) == f"{head},in_port=7,dl_src={M} actions=meter:22,goto_table:11"
+    assert flow.text() == f"{head},in_port=vnet1,dl_src={M} actions=meter:vnet1-flood,goto_table:11"
     assert by_lines([flow], {"vnet1": 7}) == {flow.line({"vnet1": 7}): flow}
 
 
+def test_a_port_in_a_register_renders_in_hexadecimal() -> None:
+    flow = Flow(Table.STATION, 1, f"dl_dst={M}", "set_field:<vnet1:hex>->reg1,resubmit(,42)", Cookie.DELIVER)
+    assert flow.line({"vnet1": 26}).endswith(" actions=set_field:0x1a->reg1,resubmit(,42)")
+
+
 def test_a_flow_of_a_port_without_number_renders_to_nothing() -> None:
-    with pytest.raises(KeyError):
-        Flow(Table.CLASSIFY, 1, "in_port=<vnet1>", "drop", Cookie.UNWIRED).line({})
+    for match, actions in (("in_port=<vnet1>", "drop"), ("reg1=<vnet1:hex>", "drop"), ("", "meter:<vnet1:flood>,drop")):
+        with pytest.raises(KeyError):
+            Flow(Table.CLASSIFY, 1, match, actions, Cookie.CLASSIFY).line({})
+
+
+@pytest.mark.parametrize(
+    ("line", "ports"),
+    [
+        ("priority=1,in_port=7 actions=output:8,output:9", {7, 8, 9}),
+        ("priority=1,reg1=0x1a,dl_vlan=1 actions=pop_vlan,goto_table:44", {26}),
+        ("priority=1,ip,reg1=0x1a,nw_dst=10.0.0.1 actions=goto_table:44", {26}),
+        ("table=62, priority=1,reg1=0x1a/0xffff,reg2=0x11/0xff actions=drop", {26}),
+        ("table=41, priority=10,vlan_tci=0x000a/0x0fff,dl_dst=52:54:00:00:00:01 actions=load:0x1a->NXM_NX_REG1[0..15]", {26}),
+        ("table=41, priority=10,vlan_tci=0x000a/0x0fff,dl_dst=52:54:00:00:00:01 actions=load:0xfffe->NXM_NX_REG1[0..15]", set()),
+        ("table=53, priority=1,dl_vlan=1 actions=set_field:0x1a->reg1,resubmit(,42)", {26}),
+        ("priority=1 actions=set_field:0x1a->reg2,load:0x1->NXM_NX_REG3[0]", set()),
+        ("table=42, priority=100,reg1=0xfffe actions=goto_table:54", set()),
+    ],
+)
+def test_the_ports_that_a_dumped_flow_names(line: str, ports: set[int]) -> None:
+    assert referenced_ports(line) == ports
 
 
 def test_cookies_tell_vnetds_flows_and_never_change() -> None:
     """Another number for a kind would make every host replace its flows on an update."""
     assert {cookie.name: int(cookie) & 0xFFFFFFFF for cookie in Cookie} == {
-        "CLASSIFY": 0x01, "UNWIRED": 0x02, "GUARD": 0x10, "FOREIGN_MAC": 0x11, "FOREIGN_VLAN": 0x12, "NESTED_TAG": 0x13,
-        "FORWARD": 0x20, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
+        "CLASSIFY": 0x01, "GUARD": 0x10, "VLAN": 0x14, "SOURCE": 0x15, "VERDICT": 0x16, "LIMIT": 0x17, "LEARN": 0x21, "DELIVER": 0x22,
+        "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
+        "LEARNED_GUEST": 0x34, "LEARNED_UNGUARDED": 0x35,
     }  # fmt: skip
-    assert all(is_ours(f"cookie=0x{cookie:x}, priority=0 actions=drop") for cookie in Cookie)
+    assert {reason.name: int(reason) for reason in Reason} == {
+        "UNWIRED": 0x02, "FOREIGN_MAC": 0x11, "FOREIGN_VLAN": 0x12, "NESTED_TAG": 0x13, "UNKNOWN_TYPE": 0x40, "RESERVED": 0x41,
+        "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
+        "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
+        "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
+        "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62,
+    }  # fmt: skip
+    every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]
+    assert len(set(every)) == len(every)
+    assert all(is_ours(f"cookie=0x{cookie:x}, priority=0 actions=drop") for cookie in every)
+    assert set(REASONS) == set(Reason)
+
+
+def test_what_the_switch_makes_itself_is_known_by_its_cookie() -> None:
+    learned = [cookie for cookie in Cookie if is_learned(f"cookie=0x{cookie:x}, table=41, priority=1 actions=drop")]
+    assert learned == [Cookie.LEARNED, Cookie.LEARNED_GUEST, Cookie.LEARNED_UNGUARDED]
+    for reason in Reason:
+        made = [is_learned(f"cookie=0x{cookie:x}, priority=1 actions=drop") for cookie in (reason.direct, reason.counted, reason.total)]
+        assert made == [False, True, False]
 
 
 @pytest.mark.parametrize("line", ["priority=0 actions=drop", "cookie=0x766e6574, actions=drop", "cookie=0x766e6574000000001, actions=drop"])
@@ -215,70 +407,62 @@ def test_other_cookies_are_not_vnetds(line: str) -> None:
 # What holds of every wiring.
 
 
-def _vlans() -> st.SearchStrategy[Vlan]:
-    tags = st.integers(1, 4094)
-    trunks = st.sets(tags, min_size=1, max_size=4).map(lambda found: tuple(sorted(found)))
-    return st.one_of(
-        st.just(UNTAGGED),
-        tags.map(lambda tag: Vlan(VlanMode.ACCESS, tag)),
-        trunks.map(lambda found: Vlan(VlanMode.TRUNK, None, found)),
-        trunks.map(lambda found: Vlan(VlanMode.NATIVE_TAGGED, found[0], found)),
-        trunks.map(lambda found: Vlan(VlanMode.NATIVE_UNTAGGED, found[0], found)),
-    )
-
-
-def _guests() -> st.SearchStrategy[tuple[GuestWire, ...]]:
-    one = st.tuples(st.none() | st.integers(1, 99).map(mac_of), _vlans(), st.sampled_from(Guard), st.none() | st.just(Meter(8, 128)))
-    return st.lists(one, max_size=4).map(lambda found: tuple(GuestWire(f"vnet{at}", *wire) for at, wire in enumerate(found)))
-
-
-wirings = st.builds(NetworkWiring, _guests(), st.sampled_from([(), ("eth1",), ("eth1", "tun-a")]))
 patches = st.sampled_from(["to-a", "to-b", "to-c"])
 tunnels = st.sampled_from([(), ("t1",), ("t1", "t2")])
 meshes = st.lists(
-    st.builds(SegmentWire, patches, st.integers(0, 2**32 - 1), tunnels),
+    st.builds(SegmentWire, patches, st.integers(0, 2**31 - 1), tunnels, st.none() | st.integers(2**31, 2**32 - 1)),
     max_size=3,
-    unique_by=(lambda wire: wire.patch, lambda wire: wire.segment),
+    unique_by=(lambda wire: wire.patch, lambda wire: wire.segment, lambda wire: wire.isolated or -wire.segment - 1),
 )
-EVERY_PORT = {"eth1", "tun-a", "to-a", "to-b", "to-c", "t1", "t2", *(f"vnet{number}" for number in range(4))}
+EVERY_PORT = {"eth1", "eth2", "tun-a", "to-a", "to-b", "to-c", "t1", "t2", *(f"vnet{number}" for number in range(6))}
 
 
 def _all_flows(wiring: NetworkWiring, mesh: list[SegmentWire]) -> list[list[Flow]]:
     return [network_flows(wiring, EVERY_PORT), tunnel_flows(mesh, EVERY_PORT)]
 
 
-@given(wirings, meshes)
+@given(wirings(), meshes)
 def test_a_frame_only_ever_goes_forward(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
+    """Only STATION looks back: to DELIVER, with a port that DELIVER knows."""
     for flow in itertools.chain(*_all_flows(wiring, mesh)):
         assert all(int(table) > flow.table for table in _GOTO.findall(flow.actions))
+        assert all(int(table) > flow.table for table in _NEXT.findall(flow.actions)) or flow.table == Table.STATION
 
 
-@given(wirings, meshes)
-def test_every_table_says_what_becomes_of_a_frame_that_nothing_matches(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
+@given(wirings(), meshes)
+def test_every_table_that_frames_go_to_says_what_becomes_of_one_that_nothing_matches(
+    wiring: NetworkWiring, mesh: list[SegmentWire]
+) -> None:
+    """What a table is only asked, by resubmit, it may leave unanswered; DROP knows every reason."""
     for flows in _all_flows(wiring, mesh):
         reached = {0} | {int(table) for flow in flows for table in _GOTO.findall(flow.actions)}
-        assert reached <= {int(flow.table) for flow in flows if flow.priority == 0 and not flow.match}
+        ends = {int(flow.table) for flow in flows if flow.priority == 0 and not flow.match}
+        assert reached - ends <= {Table.DROP, Table.HOST}
+        given_reasons = {match for flow in flows for match in re.findall(r"set_field:(0x\w+)->reg2", flow.actions)}
+        assert given_reasons <= {flow.match.removeprefix("reg2=") for flow in flows if flow.table == Table.DROP}
 
 
-@given(wirings, meshes)
+@given(wirings(), meshes)
 def test_no_two_flows_have_the_same_match(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
     for flows in _all_flows(wiring, mesh):
         keys = [(flow.table, flow.priority, flow.match) for flow in flows]
         assert len(set(keys)) == len(keys)
 
 
-@given(wirings, meshes)
-def test_switching_stands_in_one_table_and_nothing_else_does(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
-    network, tunnel = _all_flows(wiring, mesh)
-    assert {flow.table for flow in network if "NORMAL" in flow.actions} == {Table.FORWARD}
-    assert not [flow for flow in tunnel if "NORMAL" in flow.actions]
-
-
-@given(wirings, meshes)
-def test_a_drop_is_counted_under_its_reason(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
-    """The end of the flood is none: it is where a broadcast ends that has no peer to go to."""
+@given(wirings(), meshes)
+def test_nothing_is_left_to_the_switchs_own_learning(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
+    """NORMAL floods to every port of a VLAN, and cannot say which guest may hear what."""
     for flow in itertools.chain(*_all_flows(wiring, mesh)):
-        assert (flow.actions == "drop") == (flow.cookie in REASONS) or flow.cookie is Cookie.FLOOD
+        assert not re.search(r"NORMAL|FLOOD|ALL|CONTROLLER", flow.actions)
+
+
+@given(wirings(), meshes)
+def test_a_drop_is_counted_under_its_reason(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
+    """Those that are not are no refusals: a list of hearers that is empty, a group's address as sender, the host that has no part."""
+    silent = {Cookie.FLOOD, Cookie.LEARN, Cookie.HOST}
+    for flow in itertools.chain(*_all_flows(wiring, mesh)):
+        assert (flow.actions == "drop") == (reason_of(flow.cookie, "direct") is not None) or flow.cookie in silent
+        assert ("->reg2" in flow.actions) == (flow.cookie is Cookie.REFUSE and flow.table != Table.REFUSE)
 
 
 @given(meshes)
@@ -290,15 +474,17 @@ def test_what_comes_from_a_tunnel_goes_to_no_tunnel(mesh: list[SegmentWire]) -> 
         assert outputs <= {segment.patch for segment in mesh}
         assert not any("output:OXM" in _LEARN.sub("", flow.actions) or "IN_PORT" in flow.match for flow in reached)
         # A learned flow stands in UNICAST, so that table must be out of reach as well.
-        assert not [flow for flow in reached if flow.table is Table.UNICAST]
+        assert not [flow for flow in reached if flow.table == TunnelTable.UNICAST]
 
 
 @given(meshes)
 def test_what_comes_from_a_tunnel_reaches_the_network_of_its_segment_only(mesh: list[SegmentWire]) -> None:
     for flow in tunnel_flows(mesh, EVERY_PORT):
-        if flow.table is Table.SEGMENT and flow.match:
-            (segment,) = [one for one in mesh if f"tun_id=0x{one.segment:x}," in flow.match]
+        if flow.table == TunnelTable.SEGMENT and flow.match:
+            mine = [(one, key) for one in mesh for key in (one.segment, one.isolated) if f"tun_id=0x{key or 0:x}," in flow.match]
+            ((segment, key),) = [(one, key) for one, key in mine if key is not None]
             assert _OUTPUT.findall(_LEARN.sub("", flow.actions)) == [segment.patch]
+            assert ("set_field:0x1->pkt_mark" in flow.actions) == (key == segment.isolated)
 
 
 @given(meshes)
@@ -309,38 +495,43 @@ def test_a_network_reaches_its_own_peers_only(mesh: list[SegmentWire]) -> None:
         assert outputs == set(segment.tunnels)
 
 
-@given(wirings)
+@given(wirings())
 def test_a_guarded_guest_sends_nothing_but_from_its_own_mac(wiring: NetworkWiring) -> None:
     flows = network_flows(wiring, EVERY_PORT)
     for guest in wiring.guests:
         if guest.guard is Guard.NONE:
             continue
-        own = [flow for flow in flows if flow.match.startswith(f"in_port=<{guest.port}>")]
-        onward = [flow for flow in own if flow.actions != "drop" and flow.actions != f"goto_table:{Table.GUARD:d}"]
-        assert all(guest.mac is not None and flow.match.endswith(f",dl_src={guest.mac}") for flow in onward)
-        assert all(flow.table is Table.GUARD for flow in onward)
-        assert bool(onward) == (guest.mac is not None)
+        own = [flow for flow in flows if f"in_port=<{guest.port}>" in flow.match]
+        first = [flow for flow in own if flow.table == Table.CLASSIFY and flow.actions != "drop"]
+        guards = [flow for flow in own if flow.table == Table.GUARD]
+        assert all(flow.match == f"in_port=<{guest.port}>,dl_src={guest.mac}" for flow in guards)
+        assert all(_NEXT.findall(flow.actions) == [str(int(Table.PRIORITY))] for flow in first)
+        assert bool(guards) == bool(first) == (guest.mac is not None)
 
 
-@given(wirings)
+@given(wirings())
 def test_a_port_that_nothing_wires_passes_nothing(wiring: NetworkWiring) -> None:
     reached = _reachable(network_flows(wiring, EVERY_PORT), "a-port-by-hand")
-    assert {flow.actions for flow in reached} == {"drop"}
+    assert {flow.table for flow in reached} == {Table.CLASSIFY, Table.REFUSE, Table.DROP}
+    assert not [flow for flow in reached if "output" in flow.actions or "LOCAL" in flow.actions]
 
 
-@given(wirings)
-def test_every_limited_guest_passes_its_meter(wiring: NetworkWiring) -> None:
-    for flow in network_flows(wiring, EVERY_PORT):
-        port = _IN_PORT.findall(flow.match)
-        guest = next((one for one in wiring.guests if [one.port] == port), None)
-        if guest is not None and guest.meter and flow.actions not in ("drop", f"goto_table:{Table.GUARD:d}"):
-            assert flow.actions.startswith(f"meter:<{guest.port}>,")
+@given(wirings())
+def test_every_limited_guest_passes_its_meters(wiring: NetworkWiring) -> None:
+    flows = network_flows(wiring, EVERY_PORT)
+    for guest in wiring.guests:
+        places = ((MeterKind.BANDWIDTH, guest.meter, Table.VLAN), (MeterKind.FLOOD, guest.flood, Table.LIMIT))
+        for kind, meter, table in (*places, (MeterKind.NEIGHBOUR, guest.neighbour, Table.NEIGHBOUR)):
+            own = [flow for flow in flows if flow.table == table and f"in_port=<{guest.port}>" in flow.match]
+            named = [flow.actions.startswith(f"meter:<{guest.port}:{kind.name.lower()}>,") for flow in own]
+            assert all(named) if meter else not any(named)
+            assert named or meter is None or (guest.mac is None and guest.guard is not Guard.NONE)
 
 
 def _reachable(flows: list[Flow], port: str) -> list[Flow]:
     """Every flow that some frame from ``port`` can meet, whatever the frame is."""
     tables, found = {0}, []
-    for table in sorted(Table):
+    for table in sorted({flow.table for flow in flows}):
         for flow in flows:
             ports = _IN_PORT.findall(flow.match)
             if flow.table == table and table in tables and ports in ([], [port]):
@@ -348,5 +539,5 @@ def _reachable(flows: list[Flow], port: str) -> list[Flow]:
                 if table == 0 and not ports and any(_IN_PORT.findall(one.match) == [port] for one in flows if one.table == 0):
                     continue
                 found.append(flow)
-                tables |= {int(number) for number in _GOTO.findall(flow.actions)}
+                tables |= {int(number) for number in _NEXT.findall(flow.actions)}
     return found

@@ -6,12 +6,13 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from fakes import LEARNED, FakeHost, mac_of, uuid_of
+from fakes import FakeHost, mac_of, uuid_of
+from lines import LEARNED, is_learned
 
 from vnetd.errors import WorldError
 from vnetd.intent import patch_names
 from vnetd.model.names import IfName
-from vnetd.model.network import Bandwidth, Inventory, Network, Nic, Overlay, OverlayType, Peer, Rate, Uplink, Vlan, VlanMode
+from vnetd.model.network import Bandwidth, Inventory, Network, Nic, Overlay, OverlayType, Peer, Policy, Rate, Uplink, Vlan, VlanMode
 from vnetd.model.state import Meter, Role, Shape
 from vnetd.pipeline import Table
 from vnetd.plan import ChangeFlows, Plan, PutPort, flow_key, kept_bridges
@@ -87,7 +88,12 @@ def test_flows_come_when_the_switch_has_numbered_the_port(host: FakeHost) -> Non
     second = plan_for(host, inventory)
     assert second.rows == ()
     assert [step.bridge for step in second.flows] == ["br-blue"]
-    assert [meter for _, meter in second.meters[0].put] == [Meter(400, 128)]
+    number = host.ports["vnet1"].ofport
+    assert dict(second.meters[0].put) == {
+        number * 3: Meter(400, 128),
+        number * 3 + 1: Meter(1000, 100, "pktps"),
+        number * 3 + 2: Meter(500, 50, "pktps"),
+    }
 
 
 def test_the_switch_is_believed_and_not_the_transaction(running: FakeHost) -> None:
@@ -113,7 +119,7 @@ def test_meters_come_before_the_flows_that_name_them_and_go_after(running: FakeH
     running.changes.clear()
     reconcile(unlimited, running.rim())
     assert [change[:7] for change in running.changes] == ["~ port ", "+ flow ", "- meter"]
-    assert running.bridges["br-blue"].meters == {}
+    assert {meter.unit for meter in running.bridges["br-blue"].meters.values()} == {"pktps"}
     running.changes.clear()
     reconcile(sources(BLUE, nics=(WEB,)), running.rim())
     assert [change[:7] for change in running.changes] == ["~ port ", "+ meter", "+ flow "]
@@ -121,7 +127,12 @@ def test_meters_come_before_the_flows_that_name_them_and_go_after(running: FakeH
 
 def test_a_changed_rate_changes_the_meter_and_no_flow(running: FakeHost) -> None:
     plan = plan_for(running, sources(BLUE, nics=(replace(WEB, bandwidth=Bandwidth(Rate(100), Rate(60))),)))
-    assert plan.lines() == ["~ meter 1 on br-blue: 480 kbit/s"]
+    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 3} on br-blue: 480 kbit/s"]
+
+
+def test_a_changed_limit_on_packets_changes_its_own_meter_and_no_flow(running: FakeHost) -> None:
+    plan = plan_for(running, sources(BLUE, nics=(replace(WEB, policy=Policy(neighbour=50)),)))
+    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 3 + 2} on br-blue: 50 packets/s"]
 
 
 def test_a_tap_that_changes_bridges_has_one_port_at_any_time(running: FakeHost) -> None:
@@ -196,10 +207,11 @@ def test_a_flow_whose_actions_were_changed_is_replaced_and_not_first_removed(run
     """Delete-then-add would leave a moment without the rule, even in a bundle that fails half-way."""
     row = running.bridges["br-blue"]
     key = next(key for key in row.flows if key[0] == Table.CLASSIFY and key[1] == 0)
-    row.flows[key] = row.flows[key].replace("actions=drop", "actions=NORMAL")
+    before = row.flows[key]
+    row.flows[key] = before.partition(" actions=")[0] + " actions=NORMAL"
     (step,) = plan_for(running, sources(BLUE, nics=(WEB,))).flows
     assert step.remove == ()
-    assert [flow.actions for flow in step.add] == ["drop"]
+    assert list(step.add_lines) == [before]
 
 
 def test_a_flow_with_vnetds_cookie_that_is_none_of_vnetds_is_removed(running: FakeHost) -> None:
@@ -221,8 +233,11 @@ def test_a_restarted_switch_gets_its_flows_in_one_pass_with_its_new_numbers(runn
 def test_flows_of_a_port_that_has_gone_go_too(running: FakeHost) -> None:
     running.libvirt_del_port("vnet1")
     running.link_goes("vnet1")
+    number = running.ports["vnet1"].ofport if "vnet1" in running.ports else 1
+    meters = tuple(f"- meter {number * 3 + kind} on br-blue" for kind in range(3))
     lines = plan_for(running, sources(BLUE)).lines()
-    assert all(line.startswith(("- flow on br-blue", "- meter 1 on br-blue")) for line in lines)
+    assert all(line.startswith(("- flow on br-blue", *meters)) for line in lines)
+    assert set(meters) <= set(lines)
     reconcile(sources(BLUE), running.rim())
     assert not [line for line in running.flows("br-blue") if "gone" in line]
 
@@ -353,6 +368,85 @@ def test_what_was_learned_of_a_peer_goes_when_the_network_has_left_it(meshed: Fa
     alone = replace(BLUE, overlay=replace(MESH, peers=MESH.peers[:1]))
     reconcile(sources(alone, replace(RED, overlay=replace(MESH, segment=200))), meshed.rim())
     assert meshed.learned() == []
+
+
+def test_what_a_networks_bridge_learned_and_counts_stays_while_the_port_is_there(running: FakeHost) -> None:
+    running.hear("vnet1", mac_of(1))
+    running.refuse("vnet1", 0x11)
+    before = running.flows("br-blue")
+    assert not plan_for(running, sources(BLUE, nics=(WEB,)))
+    reconcile(sources(BLUE, nics=(replace(WEB, bandwidth=Bandwidth()),)), running.rim())
+    assert [line for line in running.flows("br-blue") if is_learned(line)] == [line for line in before if is_learned(line)]
+
+
+def test_what_a_networks_bridge_learned_goes_with_the_port(running: FakeHost) -> None:
+    """Its number will be another port's, which would be given its frames and its drops."""
+    running.hear("vnet1", mac_of(1))
+    running.refuse("vnet1", 0x11)
+    running.libvirt_del_port("vnet1")
+    running.link_goes("vnet1")
+    reconcile(sources(BLUE), running.rim())
+    assert not [line for line in running.flows("br-blue") if is_learned(line)]
+
+
+def test_what_a_networks_bridge_learned_since_the_last_look_goes_with_the_port_too(running: FakeHost) -> None:
+    remembering = Rim(running, running, running)
+    reconcile(sources(BLUE, nics=(WEB,)), remembering)
+    running.hear("vnet1", mac_of(7))
+    running.libvirt_del_port("vnet1")
+    running.link_goes("vnet1")
+    reconcile(sources(BLUE), remembering)
+    assert not [line for line in running.flows("br-blue") if is_learned(line)]
+
+
+def test_a_bridge_that_stays_for_somebodys_port_keeps_nothing_that_was_learned(running: FakeHost) -> None:
+    running.hand_port("my-port", "br-blue")
+    running.hear("vnet1", mac_of(1))
+    reconcile(sources(), running.rim())
+    assert running.bridges["br-blue"].flows == {}
+
+
+def test_a_port_without_a_source_yet_keeps_its_place_in_the_lists_that_name_it(running: FakeHost) -> None:
+    """While sources are missing it must go on hearing, and a newcomer is served all the same."""
+    running.link_comes("vnet2")
+    newcomer = replace(WEB, mac=mac_of(2), tap=IfName("vnet2"), iface_id=uuid_of(12), owner="db", owner_uuid=uuid_of(8))
+    known = [line for line in running.flows("br-blue") if "vnet1" in line]
+    running.hand_bridge("br-other")
+    running.bridges["br-other"].owner = uuid_of(77)
+    reconcile(Inventory((BLUE,), (newcomer,)), running.rim())
+    assert set(known) <= set(running.flows("br-blue"))
+    assert [line for line in running.flows("br-blue") if "in_port=vnet2,dl_src=" in line]
+    reconcile(sources(BLUE, nics=(WEB, newcomer)), running.rim())
+    assert [line for line in running.flows("br-blue") if line.endswith("actions=pop_vlan,output:vnet1,output:vnet2")]
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        ("a flow that outputs to it", True),
+        ("a meter of its own", True),
+        ("a learned flow that is nobody's", False),
+        ("a flow of another port", False),
+        ("a flow that all ports share", True),
+    ],
+)
+def test_a_plan_knows_what_it_changes_of_one_port(running: FakeHost, change: str, touched: bool) -> None:
+    flows, number = running.bridges["br-blue"].flows, running.ports["vnet1"].ofport
+    if change == "a flow that outputs to it":
+        del flows[next(key for key, line in flows.items() if line.endswith(f"output:{number}"))]
+    elif change == "a meter of its own":
+        running.bridges["br-blue"].meters.pop(number * 3 + 1)
+    elif change == "a learned flow that is nobody's":
+        running.hear("vnet1", mac_of(9))
+        key, line = next((key, line) for key, line in flows.items() if mac_of(9) in line)
+        flows[key] = line.replace(f"load:0x{number:x}", "load:0x63")
+    elif change == "a flow of another port":
+        running.hand_flow("br-blue", "cookie=0x766e657400000001, priority=7,in_port=99 actions=drop")
+    else:
+        del flows[next(key for key in flows if key[0] == Table.TYPE)]
+    plan = plan_for(running, sources(BLUE, nics=(WEB,)))
+    assert plan
+    assert plan.touches("vnet1", "br-blue", number) is touched
 
 
 def test_a_forged_learned_flow_is_removed(running: FakeHost) -> None:

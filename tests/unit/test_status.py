@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 from fakes import FakeHost, mac_of, uuid_of
 
+from vnetd.drops import Drop
 from vnetd.model.names import IfName
-from vnetd.model.network import Guard, Inventory, Network, Nic, Overlay, OverlayType, Peer, PortGroup, Uplink, Vlan, VlanMode
-from vnetd.pipeline import Cookie
+from vnetd.model.network import Guard, Inventory, Network, Nic, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink, Vlan, VlanMode
 from vnetd.reconcile import look, reconcile
-from vnetd.status import as_text, drop_counts, report
+from vnetd.status import as_text, report
 
 HV1, HV2 = ip_address("192.0.2.11"), ip_address("192.0.2.12")
 BLUE = Network(
@@ -36,7 +36,7 @@ def running(host: FakeHost) -> FakeHost:
     return host
 
 
-def status(host: FakeHost, inventory: Inventory = ALL, drops: tuple[tuple[str, str, int, int], ...] = ()) -> dict[str, Any]:
+def status(host: FakeHost, inventory: Inventory = ALL, drops: tuple[Drop, ...] = ()) -> dict[str, Any]:
     return report(*look(inventory, host.rim()), drops)
 
 
@@ -46,10 +46,8 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
-    found = json.loads(json.dumps(status(running, drops=(("vnet1", "foreign source MAC", 7, 700),))))
+    found = json.loads(json.dumps(status(running, drops=(Drop("vnet1", "foreign source MAC", 7, 700),))))
     (tunnel,) = found["tunnels"]
-    # What the bridge dropped as a whole is looked at below.
-    found["networks"][0].pop("dropped", None)
     assert found == {
         "networks": [
             {
@@ -59,6 +57,7 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "state": "up",
                 "overlay": {"type": "gre", "segment": 100, "local": "192.0.2.11", "peers": 1},
                 "uplink": None,
+                "dropped": {},
                 "ports": 1,
                 "error": None,
             }
@@ -72,6 +71,8 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "mac": mac_of(1),
                 "vlan": "VLAN 10",
                 "guard": "mac",
+                "addresses": [],
+                "isolated": False,
                 "state": "up",
                 "dropped": {"foreign source MAC": 7},
                 "error": None,
@@ -164,32 +165,25 @@ def test_foreign_flows_are_a_problem_of_their_bridge(running: FakeHost) -> None:
     assert "bridge br-blue: it has a flow that vnetd did not make" in as_text(status(running))
 
 
-def test_drops_are_counted_by_port_and_reason_with_names_for_numbers(running: FakeHost) -> None:
-    _, observed, _ = look(ALL, running.rim())
-    number = running.ports["vnet1"].ofport
-    counters = {
-        "br-blue": [
-            (int(Cookie.FOREIGN_MAC), number, 7, 700),
-            (int(Cookie.FOREIGN_VLAN), number, 0, 0),
-            (int(Cookie.UNWIRED), None, 3, 300),
-            (int(Cookie.GUARD), number, 1000, 100000),
-            (0x7, number, 5, 500),
-        ]
-    }
-    assert drop_counts(observed, counters) == [
-        ("br-blue", "port without policy", 3, 300),
-        ("vnet1", "foreign source MAC", 7, 700),
-    ]
-
-
 def test_drops_that_are_counted_for_the_whole_bridge_are_told_too(running: FakeHost) -> None:
-    """A second tag is counted by its kind and not by its port; the counts of one reason are added up."""
-    drops = (("br-blue", "second VLAN tag", 3, 300), ("br-blue", "second VLAN tag", 4, 400))
-    assert '{"second VLAN tag": 7}' in json.dumps(status(running, drops=drops))
+    """A frame from a port that no policy names has no other account than its bridge's."""
+    found = status(running, drops=(Drop("br-blue", "port without policy", 3, 300), Drop("vnet1", "second VLAN tag", 4, 400)))
+    assert found["networks"][0]["dropped"] == {"port without policy": 3}
+    assert found["ports"][0]["dropped"] == {"second VLAN tag": 4}
+
+
+def test_a_strict_guests_addresses_are_told_as_one_writes_them(running: FakeHost) -> None:
+    addresses = tuple(map(ip_network, ("10.0.0.1", "10.0.1.0/24", "2001:db8::1")))
+    group = replace(BLUE.portgroups[0], policy=Policy(guard=Guard.STRICT, isolated=True))
+    network = replace(BLUE, portgroups=(group,))
+    (port,) = status(running, replace(ALL, networks=(network,), nics=(replace(WEB, addresses=addresses),)))["ports"]
+    assert port["addresses"] == ["10.0.0.1", "10.0.1.0/24", "2001:db8::1"]
+    assert port["isolated"] is True
+    assert port["guard"] == "strict"
 
 
 def test_the_table_has_a_line_for_each_object(running: FakeHost) -> None:
-    found = status(running, drops=(("vnet1", "foreign source MAC", 7, 700), ("br-blue", "second VLAN tag", 3, 300)))
+    found = status(running, drops=(Drop("vnet1", "foreign source MAC", 7, 700), Drop("br-blue", "second VLAN tag", 3, 300)))
     found["daemon"] = {"pid": 42, "version": "1.2", "libvirt": "connected", "trouble": ""}
     text = as_text(found)
     lines = rows(text)

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
-from fakes import FakeHost, is_vnetds, mac_of, uuid_of
+from fakes import FakeHost, mac_of, uuid_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lines import is_learned, is_vnetds
 
 from vnetd.errors import WorldError
 from vnetd.model.names import IfName
 from vnetd.model.network import (
     Bandwidth,
+    Binding,
     Guard,
     Inventory,
     Network,
@@ -61,7 +64,9 @@ BLUE = Network(
         PortGroup("all", vlan=Vlan(VlanMode.TRUNK, None, (10, 20))),
     ),
     overlay=_overlay(OverlayType.GRE, 100, *PEERS),
+    bindings=(Binding(mac_of(1), ip_network("10.0.0.1")), Binding(mac_of(1), ip_network("2001:db8::/64"))),
 )
+ISOLATED_WEB = replace(BLUE.portgroups[0], policy=Policy(guard=Guard.STRICT, isolated=True, flood=10))
 RED = Network("red", uuid_of(2), IfName("br-red"), vlan=_access(20), uplink=Uplink(IfName("eth1")))
 GREEN = Network("green", uuid_of(3), IfName("br-green"), overlay=_overlay(OverlayType.GRE, 200, *PEERS[:2]))
 
@@ -71,11 +76,14 @@ NETWORKS: Mapping[str, tuple[Network, ...]] = {
         replace(BLUE, overlay=_overlay(OverlayType.GRE, 100, *PEERS[:2])),
         replace(BLUE, overlay=_overlay(OverlayType.VXLAN, 101, *PEERS), policy=Policy(Guard.NONE)),
         replace(BLUE, portgroups=BLUE.portgroups[:1], overlay=None),
+        replace(BLUE, portgroups=(ISOLATED_WEB, BLUE.portgroups[1])),
+        replace(BLUE, portgroups=(ISOLATED_WEB, BLUE.portgroups[1]), policy=Policy(guard=Guard.STRICT, host=True), bindings=()),
     ),
     "red": (
         RED,
         replace(RED, uplink=Uplink(IfName("eth2")), vlan=None),
         replace(RED, uplink=Uplink(IfName("eth0"))),
+        replace(RED, policy=Policy(guard=Guard.STRICT, isolated=True, neighbour=0, host=True)),
         replace(RED, uplink=None, bridge=IfName("br-rouge")),
     ),
     "green": (GREEN, replace(GREEN, overlay=_overlay(OverlayType.GRE, 200, *PEERS[1:])), replace(GREEN, overlay=None)),
@@ -100,6 +108,7 @@ GUESTS = (
     (_nic(1, "blue", 0),),
     (_nic(2, "blue", 1, portgroup="all"), _nic(3, "red", 1, vlan=_access(30), bandwidth=Bandwidth(Rate(50, 80, 9), Rate(40)), mtu=1400)),
     (_nic(4, "green", 2, policy=Policy(Guard.NONE)), _nic(5, "blue", 2, vlan=Vlan(VlanMode.NATIVE_UNTAGGED, 10, (10, 30)))),
+    (_nic(6, "blue", 3, policy=Policy(guard=Guard.STRICT, flood=0), addresses=(ip_network("10.0.0.6"), ip_network("2001:db8:1::6"))),),
 )
 SCRIPTED = (
     Nic(mac_of(16), "blue", tap=IfName("tap0"), owner="tap0"),
@@ -273,7 +282,10 @@ class World:
         self.host.link_breaks(("vnet1", "vnet5", "tap0", "eth1")[number % 4])
 
     def daemon_starts_blind(self) -> None:
-        """A pass without any source changes nothing that lives; it may sweep rows of taps that are gone, and of no port's QoS."""
+        """A pass without any source changes nothing that lives.
+
+        It may sweep rows of taps that are gone and of no port's QoS, and let the flows that are there see into fragments again.
+        """
         if any(row.owner not in ("", TUNNELS) for row in self.host.bridges.values()):
             self.host.fuse = None
             before = self._living()
@@ -281,7 +293,8 @@ class World:
             assert self._living() == before
 
     def _living(self) -> list[str]:
-        return [line for line in self.host.text().splitlines() if not line.startswith("QoS") and not line.endswith(", dead")]
+        lines = [line for line in self.host.text().splitlines() if not line.startswith("QoS") and not line.endswith(", dead")]
+        return [re.sub(r"^(bridge .*, )(normal|drop)(, quiet)", r"\1nx-match\3", line) for line in lines]
 
     def switch_restarts(self) -> None:
         self.doubt = True
@@ -305,6 +318,15 @@ class World:
             if "actions=learn(" in line and "gone-" not in line:
                 tunnel = line.partition(",in_port=")[2].partition(" ")[0]
                 self.host.learn(line.rpartition("output:")[2], tunnel, mac_of(200 + number))
+
+    def guests_speak(self, number: int) -> None:
+        """A frame from every other port of a network's bridge, and one that drops."""
+        self.doubt = True
+        for at, (name, row) in enumerate(sorted(self.host.ports.items())):
+            speaks = row.mark in (Role.GUEST, Role.UPLINK, Role.PATCH) and self.host.bridges[row.bridge].owner != TUNNELS
+            if speaks and row.ofport > 0 and at % 2 == number % 2 and self.host.bridges[row.bridge].fail_mode == "secure":
+                self.host.hear(name, mac_of(100 + at))
+                self.host.refuse(name, 0x11 + number % 3)
 
     def something_fails(self, number: int) -> None:
         """The switch or OVSDB refuses a change in the middle of the next pass."""
@@ -356,6 +378,12 @@ class World:
             if row.owner:
                 self.host.hand_flow(name, "cookie=0x766e657400000001, priority=500 actions=NORMAL")
 
+    def hand_changes_fragments(self, number: int) -> None:
+        """The flows then see no port of a fragment; those that somebody needs so are on their own bridge."""
+        self.doubt = True
+        if ours := [row for row in self.host.bridges.values() if row.owner]:
+            ours[number % len(ours)].fragments = ("normal", "drop")[number % 2]
+
     def hand_opens_a_bridge(self, number: int) -> None:
         if ours := [row for row in self.host.bridges.values() if row.owner]:
             row = ours[number % len(ours)]
@@ -383,9 +411,9 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.tunnel_bridge_is_renamed, World.daemon_starts_blind), ()),
         World.device_breaks: (small,),
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
-        **dict.fromkeys((World.traffic_is_learned, World.something_fails, World.hand_deletes_a_port), (small,)),
+        **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
-        **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge), (small,)),
+        **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
     }
     # Networks and guests come more often than the rest, or most walks would lead over empty hosts.
     often = [World.network_comes, World.guest_comes, World.ifup] * 3
@@ -449,21 +477,26 @@ def _left_out(world: World) -> set[str]:
 
 
 def _passes_nothing_unclaimed(world: World) -> None:
-    """Only a claimed guest's port, a carrier or the host's own port may have a flow that is not a drop."""
+    """Only a claimed guest's port, a carrier or the host's own port may have a flow that leads further, or be given a frame."""
     carriers = {name for name, row in world.host.ports.items() if row.mark in (Role.UPLINK, Role.PATCH, Role.TUNNEL)}
     allowed = world.claimed() | carriers | {"LOCAL"}
     for bridge, row in world.host.bridges.items():
         for line in world.host.flows(bridge) if row.owner else ():
             first_table = "table=" not in line
             port = line.partition("in_port=")[2].partition(",")[0].partition(" ")[0]
-            if is_vnetds(line) and (first_table or port) and not line.endswith("actions=drop"):
+            passes = not line.endswith(("actions=drop", "actions=set_field:0x2->reg2,goto_table:60"))
+            if is_vnetds(line) and (first_table or port) and passes:
                 assert port in allowed, f"{bridge} has {line}"
+            if is_vnetds(line) and not is_learned(line):
+                assert set(_OUTPUT.findall(line)) <= allowed, f"{bridge} has {line}"
 
 
 def _settle(world: World) -> None:
     """A pass, and everything that is promised of it."""
+    numbers, heard = _numbered(world), _heard_by_bridge(world)
     outcome = _pass(world)
     assert not outcome.left
+    _keeps_what_was_heard(world, numbers, heard)
     changes = list(world.host.changes)
     # The second pass remembers nothing, so that what the first one remembered is held against the switch too.
     assert reconcile(world.inventory(), world.host.rim()).done == ()
@@ -477,6 +510,40 @@ def _settle(world: World) -> None:
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels
+
+
+def _heard_by_bridge(world: World) -> dict[tuple[str, int], set[str]]:
+    """What the switch has made itself on networks' bridges, by bridge and port number."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for bridge, row in world.host.bridges.items():
+        for line in row.flows.values() if row.owner not in ("", TUNNELS) else ():
+            if is_learned(line):
+                number = int(re.findall(r"(?:load:|reg1=)0x([0-9a-f]+)", line)[0], 16)
+                found.setdefault((bridge, number), set()).add(line)
+    return found
+
+
+def _numbered(world: World) -> dict[tuple[str, int], str]:
+    """The ports that the switch has made, by bridge and number."""
+    return {(row.bridge, row.ofport): name for name, row in world.host.ports.items() if row.ofport > 0}
+
+
+def _keeps_what_was_heard(world: World, numbered: dict[tuple[str, int], str], before: dict[tuple[str, int], set[str]]) -> None:
+    """Nothing that was learned of a port that lives is lost to a pass, and nothing is left of one that has gone."""
+    after, numbers = _heard_by_bridge(world), _numbered(world)
+    assert all(place in numbers for place in after), (after, numbers)
+    for (bridge, number), lines in before.items():
+        row = world.host.bridges.get(bridge)
+        lives = (bridge, number) in numbers and numbers[bridge, number] == numbered.get((bridge, number))
+        if row is not None and row.owner and lives and bridge in _needed(world):
+            assert lines <= after.get((bridge, number), set()), f"{numbers[bridge, number]} on {bridge}"
+
+
+def _needed(world: World) -> set[str]:
+    return {str(network.bridge) for network in world.networks.values()}
+
+
+_OUTPUT = re.compile(r"output:(?![NO]XM_)([^,)]+)")
 
 
 def _everything_comes(world: World) -> None:
