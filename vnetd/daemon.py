@@ -115,6 +115,7 @@ class Daemon:
         self._listing: Listing | None = None
         self._libvirt_away: str | None = "not connected yet"
         self._failures = 0
+        self._retry_at = math.inf
         self._trouble = ""
         self._doubtful = False
         self._audit_at = time.monotonic() + AUDIT_SECONDS
@@ -204,8 +205,7 @@ class Daemon:
     def _wait(self) -> Work:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
-            retry = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1] if self._failures else AUDIT_SECONDS
-            end = min(time.monotonic() + retry, self._audit_at)
+            end = min(self._retry_at if self._failures else math.inf, self._audit_at)
             wake = min(end, self._drops_at)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
@@ -278,6 +278,7 @@ class Daemon:
         if text != self._trouble:
             LOG.warning("%s", text)
         self._failures, self._trouble = self._failures + 1, text
+        self._retry_at = time.monotonic() + RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
 
     def _read(self, verb: str) -> Answer:
         """The answer to a request that changes nothing."""
@@ -311,6 +312,8 @@ class Daemon:
                 LOG.warning("%s", line)
         except VnetdError as error:
             LOG.debug("drops cannot be read: %s", error)
+        except Exception:
+            LOG.exception("a fault of vnetd's own")
 
     def _read_settings_again(self) -> None:
         try:

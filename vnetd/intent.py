@@ -304,6 +304,11 @@ class _Draft:
             raise WorldError(f"network {network.name} has no portgroup {nic.portgroup}; it has {names}")
         return group
 
+    def is_the_hosts(self, bridge: str) -> bool:
+        """Whether the host itself may live on this bridge, with addresses and routes of its own, and guests cannot reach it there."""
+        network = self.by_bridge.get(bridge)
+        return network is not None and network.uplink is not None and not network.policy.host
+
     def finish(self, inventory: Inventory) -> Desired:
         unknown = {seen.owner for seen in self.rows.bridges.values() if seen.owner not in ("", TUNNELS)} - {
             network.uuid or network.name for network in inventory.networks
@@ -325,7 +330,7 @@ class _Draft:
             segments=tuple(dict.fromkeys(wire for _, (_, wire) in sorted(self.segments.items(), key=lambda item: item[0]))),
             links_up=frozenset(self.links_up),
             quiet={
-                **dict.fromkeys(self.bridges, Quiet.BRIDGE),
+                **{name: Quiet.BRIDGE for name in self.bridges if not self.is_the_hosts(name)},
                 **{name: Quiet.PORT for name, port in self.ports.items() if port.role is Role.GUEST},
             },
             gone_networks=inventory.gone_networks,

@@ -69,10 +69,10 @@ def guest_wire(nic: Nic, tap: str, group: PortGroup | None, network: Network, bo
 def packet_meter(wanted: int | None, default: int, guard: Guard) -> Meter | None:
     """A limit in packets/s; a port without a guard has one only where the XML says so.
 
-    The switch lets a second's worth pass at once, and the burst on top of it.
+    A second's worth may pass at once; the kernel's data plane lets as much again.
     """
     rate = wanted if wanted is not None else (0 if guard is Guard.NONE else default)
-    return Meter(rate, max(rate // 10, 1), "pktps") if rate else None
+    return Meter(rate, rate, "pktps") if rate else None
 
 
 def bandwidth_of(nic: Nic, group: PortGroup | None) -> Bandwidth:

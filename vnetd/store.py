@@ -199,7 +199,9 @@ class Store:
         networks = self.networks()
         concerned = Concerned(networks)
         nics = list(self._nics(concerned, problems))
-        return Inventory(tuple(networks), tuple(nics), gone_networks, gone_taps, complete, tuple(problems))
+        # Of what cannot be read, and never could, nobody can say what belongs to it: nothing is pruned then.
+        readable = all(entry.good is not None for kind in (Kind.NETWORK, Kind.DOMAIN) for entry in self._present(kind))
+        return Inventory(tuple(networks), tuple(nics), gone_networks, gone_taps, complete and readable, tuple(problems))
 
     def networks(self) -> list[Network]:
         """The networks that can be read."""

@@ -162,7 +162,8 @@ def _ipv4_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
 
 def _ipv6_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
     source = IPv6Address(frame["ipv6_src"])
-    if frame["nw_proto"] == 0:
+    if frame["nw_proto"] == 0 or is_udp_to(frame, IPV6, 0) or (frame["nw_proto"] == UDP and not has_ports(frame)):
+        # The ports of a first fragment that ends before them are not to be seen, and the next one would bring them in.
         yield Reason.MALFORMED_IP
     if is_udp_to(frame, IPV6, 546):
         yield Reason.DHCPV6_SERVER
@@ -232,7 +233,8 @@ def is_for(guest: GuestWire, frame: Frame) -> bool:
 def could_enter_a_tunnel(frame: Frame) -> bool:
     if frame["dl_type"] not in (IPV4, IPV6):
         return False
-    udp = frame["nw_proto"] == UDP and has_ports(frame) and frame["tp_dst"] in (4789, 6081, 3784, 4784)
+    hidden = frame["dl_type"] == IPV6 and (not has_ports(frame) or frame["tp_dst"] == 0)
+    udp = frame["nw_proto"] == UDP and (hidden or (has_ports(frame) and frame["tp_dst"] in (4789, 6081, 3784, 4784)))
     return frame["nw_proto"] == 47 or udp
 
 

@@ -91,8 +91,8 @@ def test_flows_come_when_the_switch_has_numbered_the_port(host: FakeHost) -> Non
     number = host.ports["vnet1"].ofport
     assert dict(second.meters[0].put) == {
         number * 3: Meter(400, 128),
-        number * 3 + 1: Meter(1000, 100, "pktps"),
-        number * 3 + 2: Meter(500, 50, "pktps"),
+        number * 3 + 1: Meter(1000, 1000, "pktps"),
+        number * 3 + 2: Meter(500, 500, "pktps"),
     }
 
 

@@ -295,7 +295,7 @@ ONWARD = range(Table.LEARN, Table.REFUSE)
 """The tables from which a frame can come out."""
 
 RESUBMITS = {
-    (Table.TYPE, Table.SOURCE), (Table.LEARN, Table.LOOKUP), (Table.FLOOD, Table.STATION), (Table.FLOOD, Table.HOST),
+    (Table.TYPE, Table.SOURCE), (Table.LEARN, Table.LOOKUP), (Table.DELIVER, Table.STATION), (Table.FLOOD, Table.HOST),
     (Table.STATION, Table.DELIVER), (Table.DROP, Table.COUNTED),
 }  # fmt: skip
 """Which table asks which; only STATION goes back, and to a table that leads on from there in every case."""

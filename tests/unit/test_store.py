@@ -345,3 +345,15 @@ def test_an_entry_is_read_once(store: Store) -> None:
     assert entry is not None
     assert isinstance(entry.value, Nic)
     assert entry.value is entry.value
+
+
+def test_nothing_is_pruned_while_something_was_never_readable(store: Store) -> None:
+    """Its bridge would be nobody's, and its guests would lose it; libvirt has listed all the same."""
+    bad = b"<network><name>n</name><metadata><vnet:network xmlns:vnet='urn:vnetd:network:1'><vnet:policy guard='future'/>"
+    bad += b"</vnet:network></metadata><forward mode='bridge'/><bridge name='br-n'/><virtualport type='openvswitch'/></network>"
+    store.sync(time.time(), {"11111111-1111-4111-8111-111111111111": bad}, {})
+    found = store.inventory(complete=True)
+    assert [problem.kind for problem in found.problems] == ["network"]
+    assert not found.complete
+    store.sync(time.time() + 1, {}, {})
+    assert store.inventory(complete=True).complete

@@ -15,7 +15,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     NEIGHBOUR 31  the port's limit on ARP and neighbour discovery
     LEARN     40  remember behind which port the sender is
     LOOKUP    41  what was learned: (VLAN, MAC) to a port
-    DELIVER   42  to the port that was found: its VLAN tag and, for guests, whether it may hear the sender
+    DELIVER   42  to the port that was found: its VLAN tag and, for guests, whether it may hear the sender; where none was, asks STATION
     TOWARD    43  guard='strict': only what is for the guest's own addresses
     OUTPUT    44  out of the port in PORT
     LIMIT     50  nobody is known for it, or it is for many: the port's limit on that

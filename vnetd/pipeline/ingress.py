@@ -206,6 +206,8 @@ def _verdict_flows() -> Iterator[Flow]:
         (50, "ip", Reason.FOREIGN_IPV4),
         # IPv6. Next header 0 is what the switch shows when it could not read the chain of headers to its end (RFC 7112).
         (250, "ipv6,nw_proto=0", Reason.MALFORMED_IP),
+        # A first fragment that ends before the ports shows them as 0, and the next one would bring them in unseen.
+        (250, "udp6,tp_dst=0", Reason.MALFORMED_IP),
         (200, "udp6,tp_dst=546", Reason.DHCPV6_SERVER),
         *((220, f"icmp6,nw_frag=yes,icmp_type={kind}", Reason.DISCOVERY_FRAGMENT) for kind in range(133, 138)),
         (200, "icmp6,icmp_type=134", Reason.ROUTER_ADVERTISEMENT),
@@ -221,7 +223,6 @@ def _verdict_flows() -> Iterator[Flow]:
         *((130, f"icmp6,{_OWN},icmp_type={kind}", None) for kind in (131, 132, 143)),
         *((130, f"icmp6,ipv6_src=::,ipv6_dst=ff02::/16,icmp_type={kind}", None) for kind in (131, 132, 143)),
         *((130, f"icmp6,{_OWN_ADDRESS},icmp_type={kind}", None) for kind in (1, 2, 3, 4, 128, 129)),
-        (130, f"icmp6,{_OWN_ADDRESS},nw_frag=later", None),
         (120, f"icmp6,{_OWN_ADDRESS}", Reason.ICMPV6_TYPE),
         (150, f"udp6,{_OWN},tp_src=546,tp_dst=547", None),
         (100, f"ipv6,{_OWN_ADDRESS}", None),

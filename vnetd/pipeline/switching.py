@@ -21,7 +21,7 @@ from vnetd.pipeline.ingress import BROADCAST, RESERVED, UNTAGGED_MATCH, goto, no
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a port: the ageing time of IEEE 802.1D, table 7-5."""
 
-LEARN_LIMIT = {Cookie.LEARNED: 65536, Cookie.LEARNED_GUEST: 65536, Cookie.LEARNED_UNGUARDED: 8192}
+LEARN_LIMIT = {Cookie.LEARNED: 8192, Cookie.LEARNED_GUEST: 8192, Cookie.LEARNED_UNGUARDED: 8192}
 """MAC addresses learned from uplinks and tunnels, from guarded guests, and from all other guests, which may make up as many as they like.
 
 Beyond it frames are flooded: slower, and still right. Each has a limit of its own, so that nobody uses up another's.
@@ -33,9 +33,11 @@ _PLAIN = f"reg3=0x{Fact.PLAIN:x}/0x{Fact.PLAIN:x}"
 
 TUNNEL_PACKETS = (
     "ip,nw_proto=47", "udp,tp_dst=4789", "udp,tp_dst=6081", "udp,tp_dst=3784", "udp,tp_dst=4784",
-    "ipv6,nw_proto=47", "udp6,tp_dst=4789", "udp6,tp_dst=6081", "udp6,tp_dst=3784", "udp6,tp_dst=4784",
+    "ipv6,nw_proto=47", "udp6,tp_dst=0", "udp6,tp_dst=4789", "udp6,tp_dst=6081", "udp6,tp_dst=3784", "udp6,tp_dst=4784",
 )  # fmt: skip
-"""GRE, VXLAN (RFC 7348), Geneve (RFC 8926) and BFD (RFC 5881, RFC 5883): made in a guest, they could enter the host's own tunnels."""
+"""GRE, VXLAN (RFC 7348), Geneve (RFC 8926) and BFD (RFC 5881, RFC 5883): made in a guest, they could enter the host's own tunnels.
+
+A first fragment of IPv6 that ends before the ports shows them as 0."""
 
 
 def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow]:
@@ -90,7 +92,8 @@ def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]
         yield Flow(Table.HOST, 200, local, "drop", Cookie.HOST)
         for match in TUNNEL_PACKETS:
             yield Flow(Table.HOST, 50, match, refuse(Reason.HOST), Cookie.REFUSE)
-        yield Flow(Table.HOST, 10, "", LOCAL, Cookie.HOST)
+        # On the host's own packets the mark would be one of its firewall's.
+        yield Flow(Table.HOST, 10, "", f"clone(set_field:0->pkt_mark,{LOCAL})" if wiring.isolating else LOCAL, Cookie.HOST)
         yield Flow(Table.DELIVER, 100, found, goto(Table.HOST), Cookie.DELIVER)
     elif uplinks:
         for name in uplinks:
@@ -118,7 +121,8 @@ def _learn_flows() -> Iterator[Flow]:
 
 
 def _deliver_shared() -> Iterator[Flow]:
-    yield Flow(Table.DELIVER, 0, "", goto(Table.LIMIT), Cookie.DELIVER)
+    # A guest of this host that has not spoken is no stranger: its copy is no flood, and comes before the limit on those.
+    yield Flow(Table.DELIVER, 0, "", f"clone(resubmit(,{Table.STATION:d})),{goto(Table.LIMIT)}", Cookie.DELIVER)
     out = goto(Table.OUTPUT)
     # A DHCP server may answer to an address that the guest does not have yet (RFC 2131, 4.1).
     for match in ("arp", "rarp", "udp,tp_dst=68", "ip,nw_dst=224.0.0.0/4", "ip,nw_dst=255.255.255.255", "ipv6,ipv6_dst=ff00::/8"):
@@ -226,11 +230,10 @@ def _flood_flows(guests: Sequence[GuestWire], carriers: Sequence[str], wiring: N
     unicast = "dl_dst=00:00:00:00:00:00/01:00:00:00:00:00"
     for vlan, audience in sorted(_audiences(guests).items()):
         inside = _inside(vlan)
-        ask = f"clone(resubmit(,{Table.STATION:d}))"
         kinds = [(100, inside, audience.only(plain=False, isolated=False), always)]
         if any(guest.guard is Guard.STRICT for guest in (*audience.tagged, *audience.untagged)):
             kinds.append((110, f"{_PLAIN},{inside}", audience.only(plain=True, isolated=False), always))
-        kinds.append((120, f"{inside},{unicast}", audience.only(plain=False, isolated=False, known=False), [ask, *always]))
+        kinds.append((120, f"{inside},{unicast}", audience.only(plain=False, isolated=False, known=False), always))
         if any(guest.isolated for guest in (*audience.tagged, *audience.untagged)):
             kinds += [
                 (priority + 50, f"{ISOLATED},{match}", hearers.only(plain=True, isolated=True), before)

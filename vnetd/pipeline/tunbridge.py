@@ -11,7 +11,7 @@ from vnetd.pipeline.flow import Flow
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
 
-LEARN_LIMIT = 65536
+LEARN_LIMIT = 8192
 """Learned flows a (peer, segment) may fill; beyond it frames are flooded, which is slower and still right."""
 
 _MULTICAST = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
@@ -34,7 +34,15 @@ def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str]) -> list
         entrances.update(tunnels)
         flows.extend(_segment_flows(segment, tunnels))
     for tunnel in sorted(entrances):
-        flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", f"goto_table:{TunnelTable.SEGMENT:d}", Cookie.CLASSIFY))
+        flows.append(
+            Flow(
+                TunnelTable.CLASSIFY,
+                100,
+                f"in_port=<{tunnel}>",
+                f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}",
+                Cookie.CLASSIFY,
+            )
+        )
     return flows
 
 

@@ -136,7 +136,7 @@ class Lab:
             str(index),
             str(max(count, 99)),
             "yes" if daemon else "no",
-            # The kernel's data plane is there only where the kernel has it, as in tests/kernel.
+            # "system" is the kernel's own data plane, on a machine whose kernel has one.
             os.environ.get("VNETD_LAB_DATAPATH", "netdev"),
         ]
         with (folder / "boot.log").open("wb") as log:
