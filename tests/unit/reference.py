@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
-from switch import LATER, LOCAL, Frame
+from switch import FIRST, LATER, LOCAL, Frame
 
 from vnetd.model.names import IpPrefix
 from vnetd.model.network import Guard, Vlan, VlanMode
@@ -59,6 +59,11 @@ def owns(guest: GuestWire, address: IPv4Address | IPv6Address) -> bool:
 def has_ports(frame: Frame) -> bool:
     """Whether the ports or the ICMPv6 type can be seen, which only a packet's beginning has."""
     return frame.get("nw_frag", 0) != LATER
+
+
+def hides_its_ports(frame: Frame) -> bool:
+    """A first fragment of IPv6 that ends before the ports, which the switch then shows as 0."""
+    return is_udp_to(frame, IPV6, 0) and frame.get("nw_frag", 0) == FIRST
 
 
 def is_udp_to(frame: Frame, kind: int, port: int) -> bool:
@@ -162,7 +167,7 @@ def _ipv4_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
 
 def _ipv6_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
     source = IPv6Address(frame["ipv6_src"])
-    if frame["nw_proto"] == 0 or is_udp_to(frame, IPV6, 0) or (frame["nw_proto"] == UDP and not has_ports(frame)):
+    if frame["nw_proto"] == 0 or hides_its_ports(frame):
         # The ports of a first fragment that ends before them are not to be seen, and the next one would bring them in.
         yield Reason.MALFORMED_IP
     if is_udp_to(frame, IPV6, 546):
@@ -233,9 +238,8 @@ def is_for(guest: GuestWire, frame: Frame) -> bool:
 def could_enter_a_tunnel(frame: Frame) -> bool:
     if frame["dl_type"] not in (IPV4, IPV6):
         return False
-    hidden = frame["dl_type"] == IPV6 and (not has_ports(frame) or frame["tp_dst"] == 0)
-    udp = frame["nw_proto"] == UDP and (hidden or (has_ports(frame) and frame["tp_dst"] in (4789, 6081, 3784, 4784)))
-    return frame["nw_proto"] == 47 or udp
+    udp = frame["nw_proto"] == UDP and has_ports(frame) and frame["tp_dst"] in (4789, 6081, 3784, 4784)
+    return frame["nw_proto"] == 47 or udp or hides_its_ports(frame)
 
 
 def is_in(guest: GuestWire, vlan: int) -> bool:

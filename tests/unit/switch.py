@@ -28,7 +28,7 @@ _PROTOCOLS = {
     "udp6": {"dl_type": 0x86DD, "nw_proto": 17},
     "icmp6": {"dl_type": 0x86DD, "nw_proto": 58},
 }
-_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3)}
+_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
 _WIDTHS = {
     **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),

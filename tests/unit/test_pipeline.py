@@ -258,7 +258,8 @@ def test_a_host_that_may_be_reached_takes_nothing_that_could_enter_its_tunnels()
         "ip,nw_proto=47",
         "ipv6,nw_proto=47",
         *(f"udp,tp_dst={port}" for port in ports),
-        *(f"udp6,tp_dst={port}" for port in (0, *ports)),
+        "udp6,nw_frag=first,tp_dst=0",
+        *(f"udp6,tp_dst={port}" for port in ports),
     }
     assert lines[-1] == "table=54, priority=10 actions=LOCAL  # host"
 

@@ -207,7 +207,7 @@ def _verdict_flows() -> Iterator[Flow]:
         # IPv6. Next header 0 is what the switch shows when it could not read the chain of headers to its end (RFC 7112).
         (250, "ipv6,nw_proto=0", Reason.MALFORMED_IP),
         # A first fragment that ends before the ports shows them as 0, and the next one would bring them in unseen.
-        (250, "udp6,tp_dst=0", Reason.MALFORMED_IP),
+        (250, "udp6,nw_frag=first,tp_dst=0", Reason.MALFORMED_IP),
         (200, "udp6,tp_dst=546", Reason.DHCPV6_SERVER),
         *((220, f"icmp6,nw_frag=yes,icmp_type={kind}", Reason.DISCOVERY_FRAGMENT) for kind in range(133, 138)),
         (200, "icmp6,icmp_type=134", Reason.ROUTER_ADVERTISEMENT),

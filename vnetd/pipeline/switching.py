@@ -33,7 +33,7 @@ _PLAIN = f"reg3=0x{Fact.PLAIN:x}/0x{Fact.PLAIN:x}"
 
 TUNNEL_PACKETS = (
     "ip,nw_proto=47", "udp,tp_dst=4789", "udp,tp_dst=6081", "udp,tp_dst=3784", "udp,tp_dst=4784",
-    "ipv6,nw_proto=47", "udp6,tp_dst=0", "udp6,tp_dst=4789", "udp6,tp_dst=6081", "udp6,tp_dst=3784", "udp6,tp_dst=4784",
+    "ipv6,nw_proto=47", "udp6,nw_frag=first,tp_dst=0", "udp6,tp_dst=4789", "udp6,tp_dst=6081", "udp6,tp_dst=3784", "udp6,tp_dst=4784",
 )  # fmt: skip
 """GRE, VXLAN (RFC 7348), Geneve (RFC 8926) and BFD (RFC 5881, RFC 5883): made in a guest, they could enter the host's own tunnels.
 
