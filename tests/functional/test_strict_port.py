@@ -79,7 +79,8 @@ def test_drops_by_guest_and_by_tap(strict: World) -> None:
     rows = strict.until(lambda: [one for one in _drops(strict, "s1") if one["packets"] == 3], 5, "all three")
     assert rows == [{"port": port, "guest": "s1", "network": "blue", "reason": "ARP for another's address", "packets": 3, "bytes": 126}]
     assert _drops(strict, port) == _drops(strict, "s1")
-    assert _drops(strict, "a1") == []
+    # Other tests have had the other guest's frames dropped, and those are none of this one's.
+    assert {one["guest"] for one in _drops(strict, "a1")} <= {"a1"}
     table = strict.on("hv1", "vnetctl drops").splitlines()
     assert table[0].split() == ["PORT", "GUEST", "NETWORK", "REASON", "PACKETS", "BYTES"]
     wrong = strict.attempt("hv1", "vnetctl drops nobody")
