@@ -462,6 +462,8 @@ def _fresh_twin(world: World) -> FakeHost:
 
 def _unlike(here: str, twin: str) -> list[str]:
     """The lines that only one of two hosts has."""
+    # A bridge that once was quiet stays so when an uplink makes it the host's: vnetd does not know what the host had before.
+    here, twin = (re.sub(r"(?m)^(bridge .*), quiet: \w+$", r"\1", text) for text in (here, twin))
     ours, theirs = here.splitlines(), twin.splitlines()
     return [f"only here: {line}" for line in ours if line not in theirs] + [f"missing here: {line}" for line in theirs if line not in ours]
 
