@@ -39,10 +39,11 @@ class FakeSwitch(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self.listener, contextlib.suppress(OSError):
+        with self.listener, contextlib.suppress(OSError):  # The listener ends when it is shut down.
             while True:
                 client, _ = self.listener.accept()
-                with client:
+                # A client may hang up before it has read its answer, which ends its conversation and not the switch.
+                with client, contextlib.suppress(OSError):
                     self.serve(client)
 
     def stop(self) -> None:

@@ -178,6 +178,15 @@ def test_a_hello_without_a_bitmap_means_all_lower_versions(switch: FakeSwitch) -
     assert OpenFlow().meter_drops("br-blue") == {}
 
 
+def test_a_caller_that_hangs_up_unread_does_not_end_the_switch_for_the_next(switch: FakeSwitch) -> None:
+    switch.hello = bytes.fromhex("0100 0008 00000001")
+    for _ in range(50):
+        with pytest.raises(WorldError):
+            OpenFlow().meter_drops("br-blue")
+    switch.hello = HELLO
+    assert OpenFlow().meter_drops("br-blue") == {}
+
+
 def test_no_socket_is_no_bridge(switch: FakeSwitch) -> None:
     for ask in (lambda: OpenFlow().meter_drops("br-none"), lambda: meters.drop_meters(openflow.RUNDIR / "br-none.mgmt", [1])):
         with pytest.raises(NoSuchBridge, match="ovs-vswitchd does not run, or has not made the bridge yet"):
