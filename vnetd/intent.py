@@ -138,7 +138,7 @@ class _Draft:
     def add_uplink(self, network: Network) -> None:
         uplink = network.uplink
         assert uplink is not None
-        dev = uplink.dev
+        dev = uplink.devs[0]
         if dev in self.ports:
             raise WorldError(f"its uplink {dev} is an uplink of bridge {self.ports[dev].bridge} already")
         seen = self.rows.ports.get(dev)

@@ -65,7 +65,7 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
                 }
                 if overlay
                 else None,
-                "uplink": network.uplink.dev if network.uplink else None,
+                "uplink": ",".join(network.uplink.devs) if network.uplink else None,
                 "dropped": drops.get(network.bridge, {}),
                 "ports": sum(1 for facts in desired.guests.values() if facts.network == name),
                 "error": words or None,

@@ -208,7 +208,7 @@ def test_a_newcomer_does_not_take_the_segment_of_a_network_that_runs(host: FakeH
 
 
 def test_a_newcomer_does_not_take_the_uplink_of_a_network_that_runs(host: FakeHost) -> None:
-    uplink = Uplink(IfName("eth1"))
+    uplink = Uplink((IfName("eth1"),))
     reconcile(Inventory((replace(RED, uplink=uplink),), complete=True), host.rim())
     assert wanted(host, replace(RED, uplink=uplink), replace(BLUE, uplink=uplink)).ports["eth1"].bridge == "br-red"
 
@@ -254,7 +254,7 @@ def test_a_network_without_a_uuid_owns_its_bridge_by_its_name(host: FakeHost) ->
 
 
 def uplinked(dev: str = "eth1", force: bool = False) -> Network:
-    return replace(BLUE, uplink=Uplink(IfName(dev), force))
+    return replace(BLUE, uplink=Uplink((IfName(dev),), force))
 
 
 def test_an_uplink_joins_the_bridge_and_is_set_up(host: FakeHost) -> None:
@@ -290,7 +290,7 @@ def test_a_nic_in_somebodys_bridge_is_refused(host: FakeHost) -> None:
 
 
 def test_an_uplink_has_one_bridge(host: FakeHost) -> None:
-    desired = wanted(host, uplinked(), replace(RED, uplink=Uplink(IfName("eth1"))))
+    desired = wanted(host, uplinked(), replace(RED, uplink=Uplink((IfName("eth1"),))))
     assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already"
 
 

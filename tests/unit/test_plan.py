@@ -63,7 +63,7 @@ def test_a_new_network_reads_as_what_will_be_made(host: FakeHost) -> None:
     host.link_comes("vnet1")
     host.addresses = {HV1}
     there, here = patch_names("br-blue")
-    plan = plan_for(host, sources(replace(BLUE, overlay=MESH, uplink=Uplink(IfName("eth1"))), nics=(WEB,)))
+    plan = plan_for(host, sources(replace(BLUE, overlay=MESH, uplink=Uplink((IfName("eth1"),))), nics=(WEB,)))
     tunnel = next(step.port.name for step in plan.rows if isinstance(step, PutPort) and step.port.role is Role.TUNNEL)
     assert rows(plan) == [
         "+ bridge br-blue (system, fail_mode=secure)",
@@ -312,7 +312,7 @@ def test_a_tap_that_its_owner_gave_up_goes_at_once(running: FakeHost) -> None:
 
 
 def test_a_carrier_goes_when_nothing_wants_it_any_more(host: FakeHost) -> None:
-    uplinked = replace(BLUE, uplink=Uplink(IfName("eth1")))
+    uplinked = replace(BLUE, uplink=Uplink((IfName("eth1"),)))
     reconcile(sources(uplinked), host.rim())
     assert rows(plan_for(host, sources(BLUE))) == ["- port eth1 on br-blue"]
     assert not plan_for(host, Inventory())

@@ -149,7 +149,7 @@ def test_a_network_whose_isolated_ports_are_on_other_hosts_is_isolating_here_too
 
 def test_a_bridge_knows_its_uplink_its_patch_and_whether_the_host_is_reached(host: FakeHost) -> None:
     host.addresses = {HV1}
-    uplinked = wanted(host, replace(BLUE, uplink=Uplink(IfName("eth1")), policy=Policy(host=True)), nics=())
+    uplinked = wanted(host, replace(BLUE, uplink=Uplink((IfName("eth1"),)), policy=Policy(host=True)), nics=())
     assert uplinked.wirings["br-blue"] == NetworkWiring(uplinks=("eth1",), host=True)
     wiring = wanted(host, replace(BLUE, overlay=mesh(100)), nics=()).wirings["br-blue"]
     assert [name.startswith("tun-") for name in wiring.patches] == [True]

@@ -111,7 +111,7 @@ def test_an_empty_host_is_told_as_empty(host: FakeHost) -> None:
 
 def test_every_object_carries_its_own_error(running: FakeHost) -> None:
     other = replace(WEB, tap=IfName("vnet2"), mac=mac_of(2), owner="db")
-    found = status(running, Inventory((replace(BLUE, uplink=Uplink(IfName("eth9"))),), (WEB, other), complete=True))
+    found = status(running, Inventory((replace(BLUE, uplink=Uplink((IfName("eth9"),))),), (WEB, other), complete=True))
     (network,) = found["networks"]
     assert network["state"] == "error"
     assert "its uplink eth9 is not on this host" in network["error"]

@@ -67,7 +67,7 @@ BLUE = Network(
     bindings=(Binding(mac_of(1), ip_network("10.0.0.1")), Binding(mac_of(1), ip_network("2001:db8::/64"))),
 )
 ISOLATED_WEB = replace(BLUE.portgroups[0], policy=Policy(guard=Guard.STRICT, isolated=True, flood=10))
-RED = Network("red", uuid_of(2), IfName("br-red"), vlan=_access(20), uplink=Uplink(IfName("eth1")))
+RED = Network("red", uuid_of(2), IfName("br-red"), vlan=_access(20), uplink=Uplink((IfName("eth1"),)))
 GREEN = Network("green", uuid_of(3), IfName("br-green"), overlay=_overlay(OverlayType.GRE, 200, *PEERS[:2]))
 
 NETWORKS: Mapping[str, tuple[Network, ...]] = {
@@ -81,8 +81,8 @@ NETWORKS: Mapping[str, tuple[Network, ...]] = {
     ),
     "red": (
         RED,
-        replace(RED, uplink=Uplink(IfName("eth2")), vlan=None),
-        replace(RED, uplink=Uplink(IfName("eth0"))),
+        replace(RED, uplink=Uplink((IfName("eth2"),)), vlan=None),
+        replace(RED, uplink=Uplink((IfName("eth0"),))),
         replace(RED, policy=Policy(guard=Guard.STRICT, isolated=True, neighbour=0, host=True)),
         replace(RED, uplink=None, bridge=IfName("br-rouge")),
     ),

@@ -45,8 +45,8 @@ def peers(count: int, prefix: str) -> tuple[Peer, ...]:
 
 NETWORKS = {
     "isolated.xml": Network("isolated", "", IfName("br-isolated")),
-    "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink(IfName("eth1"))),
-    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink(IfName("eth1"))),
+    "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink((IfName("eth1"),))),
+    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink((IfName("eth1"),))),
     "overlay-gre.xml": Network(
         "blue", "", IfName("br-blue"), portgroups=VLANS, overlay=Overlay(OverlayType.GRE, 100, peers(5, "192.0.2."))
     ),

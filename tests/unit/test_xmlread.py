@@ -227,7 +227,7 @@ def test_many_bindings_are_read_in_time():
 def test_uplink(force, means):
     uplink = read_network(network(f"<vnet:uplink dev='eth1' {force}/>")).uplink
     assert uplink is not None
-    assert (uplink.dev, uplink.force) == ("eth1", means)
+    assert (uplink.devs, uplink.force) == (("eth1",), means)
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("gre", 4294967295), ("vxlan", 16777215), ("geneve", 16777215)])

@@ -29,13 +29,14 @@ class Role(StrEnum):
 
     GUEST = "guest"
     UPLINK = "uplink"
+    BOND = "bond"
     PATCH = "patch"
     TUNNEL = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``."""
+    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``. A bond's bridge has its network's, too."""
 
     name: str
     owner: str
@@ -53,7 +54,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port with its one interface. ``ids`` must be on the Interface row; others may be too."""
+    """A port with its one interface, or a bond with its ``members``. ``ids`` must be on the Interface row; others may be too.
+
+    ``bond`` holds columns of the Port row and their values.
+    """
 
     name: str
     bridge: str
@@ -65,6 +69,8 @@ class Port:
     mtu: int | None = None
     shape: Shape | None = None
     policing: int = 0
+    members: tuple[str, ...] = ()
+    bond: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +102,35 @@ class GuestWire:
     isolated: bool = False
     flood: Meter | None = None
     neighbour: Meter | None = None
+    packets: Meter | None = None
+    """The limit on packets from the guest."""
+    dscp: int | None = None
+    """What every IP packet from the guest is marked with; None leaves what the guest wrote."""
+    pools: tuple[str, ...] = ()
+    """The names of the pools that the port shares in, the narrowest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A limit that ports of one bridge share: ``inbound`` toward the guests, ``outbound`` from them.
+
+    ``name`` is for people; ``number`` gives its meters their numbers.
+    """
+
+    name: str
+    number: int
+    inbound: Meter | None = None
+    outbound: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkWiring:
     """One network's bridge: its guests and the ports that lead elsewhere.
 
-    ``host`` lets guests reach the bridge's own port; ``isolating`` is whether the
-    network has isolated ports, here or on another host.
+    ``uplinks`` are NICs, or the patch to a bond's bridge; ``joints`` are patches to other
+    bridges of the host, ``patches`` the one to the tunnels. ``host`` lets guests reach the
+    bridge's own port; ``isolating`` is whether the network has isolated ports, here or on
+    another host.
     """
 
     guests: tuple[GuestWire, ...] = ()
@@ -111,6 +138,8 @@ class NetworkWiring:
     patches: tuple[str, ...] = ()
     host: bool = False
     isolating: bool = False
+    joints: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +186,10 @@ class Desired:
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
     ports: Mapping[str, Port] = field(default_factory=dict)
     wirings: Mapping[str, NetworkWiring] = field(default_factory=dict)
+    bond_bridges: Mapping[str, str] = field(default_factory=dict)
+    """The bridges that hold a bond and nothing else, each with the patch that leads to its network's bridge."""
+    vlan_limit: int | None = None
+    """How many VLAN tags Open vSwitch must look at (other_config:vlan-limit); None leaves it to others."""
     tunnel_bridge: str = ""
     segments: tuple[SegmentWire, ...] = ()
     links_up: frozenset[str] = frozenset()
@@ -205,12 +238,25 @@ class SeenPort:
 
 
 @dataclass(frozen=True, slots=True)
+class FakeBridge:
+    """A bridge that is one VLAN of another (Port.fake_bridge in ovs-vswitchd.conf.db(5), "ovs-vsctl add-br NAME PARENT VLAN")."""
+
+    parent: str
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """All bridges and ports in OVSDB, vnetd's and others'; ``stray_shapes`` are QoS rows of vnetd's that no port uses."""
 
     bridges: Mapping[str, SeenBridge] = field(default_factory=dict)
     ports: Mapping[str, SeenPort] = field(default_factory=dict)
     stray_shapes: int = 0
+    fakes: Mapping[str, FakeBridge] = field(default_factory=dict)
+    vlan_limit: int | None = None
+    """other_config:vlan-limit, None where nothing is written (ovs-vswitchd.conf.db(5))."""
+    vlan_limit_was: str | None = None
+    """What stood there before vnetd wrote it, "" for nothing; None where vnetd has written nothing."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
         """OpenFlow port numbers of the live ports of ``bridge``."""

@@ -146,7 +146,7 @@ def _uplink(ours: Node) -> Uplink | None:
     if node is None:
         return None
     node.strict(NETWORK_NS, ("dev", "force"), ())
-    return Uplink(node.need("dev", names.ifname), node.may("force", names.yes_no) or False)
+    return Uplink((node.need("dev", names.ifname),), node.may("force", names.yes_no) or False)
 
 
 def _bindings(ours: Node) -> tuple[Binding, ...]:
