@@ -34,6 +34,7 @@ from vnetd.adapters.ovsdb import Ovsdb
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
+from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
 from vnetd.service import Service
@@ -125,6 +126,7 @@ class Daemon:
         self._service = Service(Store(), self._world)
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
+        self._patience = Patience(self._libvirt.look_again)
         self._watchers = [Pulse(self.doubt), KernelWatch(self.wake, self.doubt)]
 
     def wake(self) -> None:
@@ -206,10 +208,11 @@ class Daemon:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            wake = min(end, self._drops_at)
+            wake = min(end, self._drops_at, self._patience.end)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
+            self._dirty |= self._patience.give_up()
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
@@ -252,9 +255,12 @@ class Daemon:
             self._read_settings_again()
         if work.doubt or self._failures or any(ticket.request.verb == "apply" for ticket in asked):
             self._service.forget()
-        for listing in (work.listing, *(ticket.listing for ticket in work.tickets)):
+        for listing, take in ((work.listing, False), *((ticket.listing, True) for ticket in work.tickets)):
             if listing is not None:
-                work.look |= self._service.sync(listing.began, listing.networks, listing.domains)
+                work.look |= self._service.sync(listing.began, listing.networks, listing.domains, listing.defined, take=take)
+                work.look |= self._patience.heard(listing.began)
+        if work.look:
+            self._service.spared = self._patience.spare(self._touched(work))
         if not (work.look or asked):
             return
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
@@ -266,8 +272,14 @@ class Daemon:
         else:
             self._recovered()
         if self._service.changed_rows:
-            # What was put back may be what virsh has just changed, and libvirt has no event for that: ask it.
+            # What was put back may be what virsh has just changed, after all: ask libvirt again.
             self._libvirt.look_again()
+
+    def _touched(self, work: Work) -> dict[str, Touched]:
+        """The ports that libvirt is to be asked about; none where it cannot be, or where somebody who waits has just asked it."""
+        if self._libvirt_away or any(ticket.listing for ticket in work.tickets):
+            return {}
+        return self._service.touched()
 
     def _recovered(self) -> None:
         if self._failures:
@@ -293,14 +305,14 @@ class Daemon:
     def _status(self) -> dict[str, Any]:
         self._service.forget()
         desired, observed, plan = self._service.look()
-        found = report(desired, observed, plan, self._service.drops(observed))
+        found = report(desired, observed, plan, self._service.drops(desired, observed))
         libvirt = self._libvirt_away or "connected"
         found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
         return found
 
     def _drops(self) -> list[dict[str, Any]]:
         desired, observed, _ = self._service.look()
-        return account(desired, self._service.drops(observed))
+        return account(desired, self._service.drops(desired, observed))
 
     def _log_drops(self) -> None:
         """Tell the log what was dropped since the last time, where the settings ask for it."""

@@ -18,24 +18,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnetd.intent import patch_names
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
-    Bridge,
     Desired,
     Meter,
-    NetworkWiring,
     Observed,
-    Port,
     Quiet,
-    Role,
     Rows,
-    SeenBridge,
-    SeenPort,
     Table,
 )
-from vnetd.pipeline import Flow, MeterKind, by_lines, is_learned, is_learned_here, is_ours, network_flows, referenced_ports, tunnel_flows
+from vnetd.pipeline import (
+    Flow,
+    MeterKind,
+    bond_flows,
+    by_lines,
+    is_learned,
+    is_learned_here,
+    is_ours,
+    meters_of,
+    network_flows,
+    referenced_ports,
+    tunnel_flows,
+)
+from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable, vlan_limit
 
 _METER = re.compile(r"meter:(\d+)")
 
@@ -43,65 +49,6 @@ QUIET_WORDS = {
     Quiet.BRIDGE: "no link-local address, no router advertisements",
     Quiet.PORT: "nothing for the host's own stack",
 }
-
-FAIL_MODE = "secure"
-"""A bridge without flows passes nothing (ovs-vswitchd.conf.db(5)). Set at birth: a change empties the flow table."""
-
-
-@dataclass(frozen=True, slots=True)
-class PutBridge:
-    bridge: Bridge
-    new: bool
-
-    def __str__(self) -> str:
-        return f"{'+' if self.new else '~'} bridge {self.bridge.name} ({self.bridge.datapath}, fail_mode={FAIL_MODE})"
-
-
-@dataclass(frozen=True, slots=True)
-class DropBridge:
-    name: str
-
-    def __str__(self) -> str:
-        return f"- bridge {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class PutPort:
-    port: Port
-    changed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        port = self.port
-        more = f", {port.vlan}" if port.vlan else ""
-        if port.role is Role.TUNNEL:
-            more = f", {port.type} to {dict(port.options)['remote_ip']}"
-        if self.changed:
-            return f"~ port {port.name} on {port.bridge}: {', '.join(self.changed)}"
-        return f"+ port {port.name} on {port.bridge} ({port.role}{more})"
-
-
-@dataclass(frozen=True, slots=True)
-class DropPort:
-    name: str
-    bridge: str
-    role: Role = Role.GUEST
-
-    def __str__(self) -> str:
-        return f"- port {self.name} on {self.bridge}"
-
-
-@dataclass(frozen=True, slots=True)
-class SweepShapes:
-    """QoS and Queue rows of vnetd's that no port uses: OVSDB keeps them until they are deleted."""
-
-    count: int
-
-    def __str__(self) -> str:
-        return f"- {self.count} QoS row{'s' if self.count > 1 else ''} that no port uses"
-
-
-RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes
-
 
 FlowPart = tuple[Flow | None, str]
 """One change by itself: (flow, its line) to add, (None, line) to remove."""
@@ -208,15 +155,16 @@ class Plan:
 
 def make_plan(desired: Desired, observed: Observed) -> Plan:
     """The steps that lead from ``observed`` to ``desired``; none when they agree."""
-    drops, dropped = _drops(desired, observed)
-    puts = [*_bridge_puts(desired, observed.rows), *_port_puts(desired, observed.rows)]
+    drops, dropped = drop_steps(desired, observed)
+    puts = [*bridge_puts(desired, observed.rows), *port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
-    return Plan((*drops, *puts, *sweep), fragments, meters, flows, quiet, links, expected)
+    limit = vlan_limit(desired, observed.rows)
+    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, flows, quiet, links, expected)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:
@@ -229,9 +177,10 @@ def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str,
 
 def _links_to_set_up(desired: Desired, observed: Observed) -> Iterator[str]:
     """Links that are down although their port is there: earlier, a tap would lose its guest's first frames."""
-    for name in desired.links_up:
-        link, seen = observed.host.links.get(name), observed.rows.ports.get(name)
-        if link is not None and not link.up and seen is not None and seen.live:
+    live = {name for seen in observed.rows.ports.values() for name, number in seen.interfaces if number is not None and number > 0}
+    for name in desired.links_up & live:
+        link = observed.host.links.get(name)
+        if link is not None and not link.up:
             yield name
 
 
@@ -239,9 +188,9 @@ def kept_bridges(desired: Desired, rows: Rows) -> list[Problem]:
     """Bridges of vnetd's that nothing needs and that stay because somebody put a port of their own in."""
     problems = []
     for seen in rows.bridges.values():
-        if not seen.owner or seen.name in desired.bridges or not _prunable(desired, seen.owner):
+        if not seen.owner or seen.name in desired.bridges or not prunable(desired, seen.owner):
             continue
-        if foreign := _foreign_ports(rows, seen.name):
+        if foreign := foreign_ports(rows, seen.name):
             problems.append(
                 Problem("bridge", seen.name, f"it is no longer needed but kept for {', '.join(foreign)}, which vnetd did not add")
             )
@@ -260,92 +209,6 @@ def foreign_flows(observed: Observed) -> list[Problem]:
     return problems
 
 
-def _prunable(desired: Desired, owner: str) -> bool:
-    return desired.complete or owner in desired.gone_networks
-
-
-def _foreign_ports(rows: Rows, bridge: str) -> list[str]:
-    """Ports of a bridge that neither vnetd nor libvirt made. The other end of a user's own patch is one too."""
-    return sorted(name for name, seen in rows.ports.items() if seen.port.bridge == bridge and not seen.marked and not seen.libvirts)
-
-
-def _drops(desired: Desired, observed: Observed) -> tuple[list[RowStep], set[str]]:
-    rows = observed.rows
-    steps: list[RowStep] = []
-    dropped: set[str] = set()
-    orphaned: set[str] = set()
-    for name, bridge in sorted(rows.bridges.items()):
-        if bridge.owner and name not in desired.bridges and _prunable(desired, bridge.owner):
-            orphaned.add(name)
-            if not _foreign_ports(rows, name):
-                dropped.add(name)
-                steps.append(DropBridge(name))
-    loose_patches = {patch_names(name)[0] for name in orphaned}
-    for name, seen in sorted(rows.ports.items()):
-        bridge_row = rows.bridges.get(seen.port.bridge)
-        if name in desired.ports or seen.port.bridge in dropped or bridge_row is None or not bridge_row.owner:
-            continue
-        if seen.port.bridge in orphaned or name in loose_patches:
-            unneeded = seen.marked or seen.libvirts
-        else:
-            unneeded = _unneeded(desired, observed, name, seen)
-        if unneeded:
-            steps.append(DropPort(name, seen.port.bridge, seen.port.role))
-    return steps, dropped
-
-
-def _unneeded(desired: Desired, observed: Observed, name: str, seen: SeenPort) -> bool:
-    if seen.port.role is Role.GUEST and (seen.marked or seen.libvirts):
-        # A port that no source names yet may be a guest's that libvirt has just plugged: it stays,
-        # and is silent, for as long as its tap is there.
-        return name in desired.gone_taps or name not in observed.host.links
-    return seen.marked and desired.complete
-
-
-def _bridge_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
-    for name, bridge in sorted(desired.bridges.items()):
-        seen = rows.bridges.get(name)
-        if seen is None:
-            yield PutBridge(bridge, new=True)
-        elif (seen.owner, seen.datapath, seen.fail_mode) != (bridge.owner, bridge.datapath, FAIL_MODE) or not _speaks(seen):
-            yield PutBridge(bridge, new=False)
-
-
-def _speaks(seen: SeenBridge) -> bool:
-    """Whether the bridge speaks the OpenFlow version in which vnetd changes flows."""
-    return not seen.protocols or "OpenFlow14" in seen.protocols
-
-
-def _port_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
-    for name, port in sorted(desired.ports.items()):
-        seen = rows.ports.get(name)
-        if seen is None or seen.port.bridge != port.bridge:
-            yield PutPort(port, ())
-        elif changed := _differences(port, seen):
-            yield PutPort(port, changed)
-
-
-def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:
-    """What on the row is not as it should be, in words."""
-    row = seen.port
-    found = []
-    if not seen.marked or row.role is not port.role:
-        found.append("take over")
-    if row.type != port.type or row.options != port.options:
-        found.append(f"{port.type or 'system'} {dict(port.options)}")
-    if row.vlan != port.vlan:
-        found.append(str(port.vlan or "no VLAN"))
-    if not set(port.ids) <= set(row.ids):
-        found.append("external_ids")
-    if row.mtu != port.mtu:
-        found.append(f"MTU {port.mtu or 'unset'}")
-    if port.role is Role.GUEST and row.shape != port.shape:
-        found.append(f"to the guest {port.shape.max_rate // 1000} kbit/s" if port.shape else "no limit to the guest")
-    if port.role is Role.GUEST and row.policing != port.policing:
-        found.append("the switch's meter instead of tc policing")
-    return tuple(found)
-
-
 def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
     for name, seen in sorted(observed.rows.bridges.items()):
@@ -355,7 +218,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         numbers = observed.rows.numbers(name)
         if name in desired.bridges:
             wanted = by_lines(_flows(desired, name, numbers), numbers)
-        elif _prunable(desired, seen.owner):
+        elif prunable(desired, seen.owner):
             wanted = {}
         else:
             continue
@@ -363,25 +226,17 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
-        if meter_step := _meter_step(name, _meters(desired.wirings.get(name), numbers), table, desired.complete):
+        if meter_step := _meter_step(name, meters_of(desired.wirings.get(name), numbers), table, desired.complete):
             meter_steps.append(meter_step)
     return tuple(flow_steps), tuple(meter_steps)
-
-
-def _meters(wiring: NetworkWiring | None, numbers: Mapping[str, int]) -> dict[int, Meter]:
-    """The meters of all ports that the switch has numbered."""
-    found = {}
-    for wire in wiring.guests if wiring else ():
-        kinds = ((MeterKind.BANDWIDTH, wire.meter), (MeterKind.FLOOD, wire.flood), (MeterKind.NEIGHBOUR, wire.neighbour))
-        for kind, meter in kinds:
-            if meter is not None and wire.port in numbers:
-                found[kind.number(numbers[wire.port])] = meter
-    return found
 
 
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
         return tunnel_flows(desired.segments, numbers)
+    if bridge in desired.bond_bridges:
+        members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
+        return bond_flows(desired.bond_bridges[bridge], members, numbers)
     return network_flows(desired.wirings[bridge], numbers)
 
 
@@ -397,6 +252,8 @@ def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[in
 
 def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
     """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
+    if bridge in desired.bond_bridges:
+        return set()
     if bridge == desired.tunnel_bridge:
         learnable = _learnable(desired, numbers)
         kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
@@ -404,6 +261,7 @@ def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table
         ports = set(numbers.values())
         kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}
     if not desired.complete and bridge in desired.bridges:
+        # A bond's members, too, have numbers; their bridge's flows are all of one network, and were dealt with above.
         unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
         kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}
     return kept

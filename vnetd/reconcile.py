@@ -18,20 +18,8 @@ from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.model.network import Inventory, Problem
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
-from vnetd.plan import (
-    ChangeFlows,
-    ChangeMeters,
-    DropBridge,
-    DropPort,
-    FlowPart,
-    Plan,
-    PutBridge,
-    PutPort,
-    RowStep,
-    foreign_flows,
-    kept_bridges,
-    make_plan,
-)
+from vnetd.plan import ChangeFlows, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
+from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
 
 T = TypeVar("T")
 

@@ -31,7 +31,6 @@ from vnetd.xmlread import (
     read_interface,
     read_network,
     read_network_hook,
-    with_definition,
 )
 
 LOG = logging.getLogger("vnetd.requests")
@@ -113,9 +112,8 @@ def _network(store: Store, name: str, operation: str, payload: bytes) -> Intake:
         network = read_network(hook.network)
         store.put(Kind.NETWORK, hook.uuid, hook.network)
         return Intake(True, check=lambda outcome: _check_network(outcome, network), undo=lambda: _forget_network(store, hook.uuid))
-    known = store.get(Kind.NETWORK, hook.uuid)
-    # libvirt shows hooks the definition that the network was started with; a newer one may be in force already.
-    news = store.put(Kind.NETWORK, hook.uuid, with_definition(hook.network, known.data) if known else hook.network)
+    # libvirt shows hooks the definition that the network runs with ("updated": has run with from now on); a newer one may be in force.
+    news = store.put_network(hook.uuid, hook.network)
     if operation in ("port-created", "port-deleted") and hook.port is not None:
         news |= _network_port(store, operation, hook.port)
     return Intake(news)
@@ -140,8 +138,7 @@ def _check_network(outcome: Outcome, network: Network) -> None:
     for problem in outcome.problems_of("network", (network.name, network.uuid)):
         if not problem.soft:
             raise WorldError(f"network {network.name}: {problem.text}")
-    bridge = outcome.desired.bridges.get(network.bridge)
-    if bridge is None or bridge.owner != network.uuid or network.bridge not in outcome.observed.rows.bridges:
+    if outcome.desired.homes.get(network.name) not in outcome.observed.rows.bridges:
         raise WorldError(f"network {network.name}: its bridge {network.bridge} could not be made; see vnetctl status")
 
 
@@ -178,8 +175,11 @@ def _refuse_bad_nics(store: Store, reading: DomainReading) -> None:
     by_name = {network.name: network for network in networks}
     for nic in reading.domain.nics:
         network = by_name.get(nic.network or "")
-        if network and nic.portgroup and network.portgroup(nic.portgroup) is None:
-            known = ", ".join(group.name for group in network.portgroups) or "none"
+        if network is None or nic.portgroup is None:
+            continue
+        groups = [group.name for group in network.portgroups if group.name not in store.outgoing(network.name)]
+        if nic.portgroup not in groups:
+            known = ", ".join(groups) or "none"
             raise InputError(
                 f"guest {names.shown(reading.domain.name)}: <source portgroup={names.shown(nic.portgroup)}>: "
                 f"network {network.name} has no such portgroup; it has {known}"

@@ -14,13 +14,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
 from vnetd.model.network import Nic, Problem
 from vnetd.model.state import Desired, Observed
+from vnetd.patience import Spared, Touched, touched_since
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
@@ -50,6 +51,8 @@ class Service:
     said: frozenset[Problem] = frozenset()
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
+    spared: Mapping[str, Touched] = field(default_factory=dict)
+    """Ports whose rows no pass puts back for now."""
 
     def serve(self, requests: Sequence[Request], look: bool = False) -> list[Answer]:
         """Answer all requests by one pass (and a second one, when some must be taken back). ``look``: pass without news, too."""
@@ -83,11 +86,19 @@ class Service:
             self.store.refresh()
             return self._pass()
 
-    def sync(self, began: float, networks: Mapping[str, bytes], domains: Mapping[str, bytes]) -> bool:
-        """Take over a listing of libvirt's; whether a pass is called for."""
+    def sync(
+        self,
+        began: float,
+        networks: Mapping[str, bytes],
+        domains: Mapping[str, bytes],
+        defined: Mapping[str, bytes] | None = None,
+        *,
+        take: bool = False,
+    ) -> bool:
+        """Take over a listing of libvirt's, as ``Store.sync`` does; whether a pass is called for."""
         with locked(self.lock):
             self.store.refresh()
-            news = self.store.sync(began, networks, domains) or not self.complete
+            news = self.store.sync(began, networks, domains, defined, take=take) or not self.complete
         self.complete = True
         return news
 
@@ -98,6 +109,8 @@ class Service:
         self.gone_taps |= gone_taps
         try:
             rim = self._rim()
+            if self.spared:
+                rim = replace(rim, database=Spared(rim.database, dict(self.spared)))
             self.gone_taps |= self._drop_dead_taps(rim)
             outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), rim)
         except VnetdError as error:
@@ -110,6 +123,13 @@ class Service:
             LOG.info("%s", line)
         self._say(frozenset(outcome.problems))
         return outcome
+
+    def touched(self) -> dict[str, Touched]:
+        """The guests' ports that somebody has changed since the last pass; none while that cannot be seen."""
+        try:
+            return touched_since(self.last, self.rim().database.rows()) if self.last is not None else {}
+        except VnetdError:
+            return {}
 
     def forget(self) -> None:
         """Believe nothing that is remembered of the switch and the kernel, from the next look on."""
@@ -138,10 +158,11 @@ class Service:
                 dead.add(tap)
         return frozenset(dead)
 
-    def drops(self, observed: Observed) -> list[Drop]:
+    def drops(self, desired: Desired, observed: Observed) -> list[Drop]:
         """What vnetd's bridges dropped, by port and reason."""
         switch = self.rim().switch
-        return drop_counts(observed, {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables})
+        counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
+        return drop_counts(desired, observed, counts)
 
     def _accept(self, request: Request) -> Intake | Answer:
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vnetd.errors import InputError
@@ -15,52 +15,98 @@ from vnetd.xmlread import read_domain, read_interface, read_network, root_of
 
 MAX_READ = 4 * 1024 * 1024 + 1
 
+Place = Path | str
+"""A file, or in words what else a text is of."""
 
-def validate(paths: Sequence[Path]) -> list[tuple[Path, str, str | None]]:
-    """(file, what it is, what is wrong or None) for each file and each thing wrong with it."""
-    found: list[tuple[Path, str, str | None]] = []
-    networks: dict[str, tuple[Path, Network]] = {}
-    nics: list[tuple[Path, Nic]] = []
-    for path in paths:
+Row = tuple[Place, str, str | None]
+"""(place, what it is, what is wrong or None)."""
+
+Concerns = Callable[[str | None, str | None], bool]
+"""Whether a NIC on this network or bridge is vnetd's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What stands somewhere, or why it cannot be read. ``tap`` is whose file it is, should it be a tap's."""
+
+    place: Place
+    data: bytes | InputError
+    tap: str = ""
+
+
+@dataclass
+class Reading:
+    """Texts as vnetd reads them: ``rows`` has each of them and each fault of one by itself."""
+
+    order: dict[Place, int]
+    rows: list[Row] = field(default_factory=list)
+    networks: dict[str, tuple[Place, Network]] = field(default_factory=dict)
+    nics: list[tuple[Place, Nic]] = field(default_factory=list)
+
+    def together(self) -> list[tuple[Place, str]]:
+        """What is wrong with texts only when they are held against each other."""
+        return _unknown_portgroups(self.networks, self.nics) + _shared_addresses(self.order, self.networks, self.nics)
+
+
+def texts_of(paths: Sequence[Path]) -> list[Text]:
+    """What stands in these files."""
+    return [Text(path, _bytes(path), path.stem) for path in paths]
+
+
+def read(texts: Sequence[Text], concerns: Concerns = lambda network, bridge: True) -> Reading:
+    """All texts, each by itself; of a guest's bad NICs only those that concern vnetd."""
+    found = Reading({text.place: number for number, text in enumerate(texts)})
+    for text in texts:
         try:
-            what, faults = _read(path, networks, nics)
+            what, faults = _read(text, found, concerns)
         except InputError as error:
-            found.append((path, "", str(error)))
+            found.rows.append((text.place, "", str(error)))
             continue
-        found.extend((path, what, fault) for fault in faults)
+        found.rows.extend((text.place, what, fault) for fault in faults)
         if not faults:
-            found.append((path, what, None))
-    wrong = _unknown_portgroups(networks, nics) + _shared_addresses(paths, networks, nics)
-    return [row for row in found if row[2] is not None or row[0] not in {path for path, _ in wrong}] + [
-        (path, "", text) for path, text in wrong
+            found.rows.append((text.place, what, None))
+    return found
+
+
+def verdict(reading: Reading) -> list[Row]:
+    """Each text that is good, and each thing that is wrong with one."""
+    wrong = reading.together()
+    return [row for row in reading.rows if row[2] is not None or row[0] not in {place for place, _ in wrong}] + [
+        (place, "", text) for place, text in wrong
     ]
 
 
-def _read(path: Path, networks: dict[str, tuple[Path, Network]], nics: list[tuple[Path, Nic]]) -> tuple[str, list[str]]:
-    data = _bytes(path)
-    root = root_of(data, "network", "domain", "interface")
+def validate(paths: Sequence[Path]) -> list[Row]:
+    """(file, what it is, what is wrong or None) for each file and each thing wrong with it."""
+    return verdict(read(texts_of(paths)))
+
+
+def _read(text: Text, found: Reading, concerns: Concerns) -> tuple[str, list[str]]:
+    if isinstance(text.data, InputError):
+        raise text.data
+    root = root_of(text.data, "network", "domain", "interface")
     if root == "domain":
-        reading = read_domain(data)
-        nics.extend((path, nic) for nic in reading.domain.nics)
-        return f"domain {reading.domain.name}", [str(fault.error) for fault in reading.faults]
+        reading = read_domain(text.data)
+        found.nics.extend((text.place, nic) for nic in reading.domain.nics)
+        return f"domain {reading.domain.name}", [str(error) for error in reading.errors(concerns)]
     if root == "interface":
-        tap = names.ifname(path.stem, "the file's name, which is the tap's")
-        nics.append((path, read_interface(data, tap)))
+        tap = names.ifname(text.tap, "the file's name, which is the tap's")
+        found.nics.append((text.place, read_interface(text.data, tap)))
         return f"tap {tap}", []
-    network = read_network(data)
-    networks[network.name] = path, network
+    network = read_network(text.data)
+    found.networks[network.name] = text.place, network
     return f"network {network.name}", []
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes | InputError:
     try:
         with path.open("rb") as file:
             return file.read(MAX_READ)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from None
+        return InputError(f"cannot be read: {error.strerror}")
 
 
-def _unknown_portgroups(networks: dict[str, tuple[Path, Network]], nics: list[tuple[Path, Nic]]) -> list[tuple[Path, str]]:
+def _unknown_portgroups(networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> list[tuple[Place, str]]:
     wrong = []
     for path, nic in nics:
         _, network = networks.get(nic.network or "", (None, None))
@@ -76,7 +122,7 @@ def _unknown_portgroups(networks: dict[str, tuple[Path, Network]], nics: list[tu
 class _Claim:
     """That a file gives an address to a NIC: ``owner`` is its MAC, or its tap where no file has the MAC."""
 
-    path: Path
+    path: Place
     owner: str
     address: IpPrefix
     bound: bool = False
@@ -88,10 +134,9 @@ class _Claim:
 
 
 def _shared_addresses(
-    paths: Sequence[Path], networks: dict[str, tuple[Path, Network]], nics: list[tuple[Path, Nic]]
-) -> list[tuple[Path, str]]:
+    order: dict[Place, int], networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]
+) -> list[tuple[Place, str]]:
     """An address that two NICs of a network have is a fault of the file that is given later."""
-    order = {path: number for number, path in enumerate(paths)}
     wrong = []
     for network, claims in _claims(networks, nics).items():
         # Prefixes are apart or one holds the other, so in this order those that hold a claim's address are right before it.
@@ -110,7 +155,7 @@ def _shared_addresses(
     return sorted(wrong, key=lambda row: order[row[0]])
 
 
-def _claims(networks: dict[str, tuple[Path, Network]], nics: list[tuple[Path, Nic]]) -> dict[str, list[_Claim]]:
+def _claims(networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> dict[str, list[_Claim]]:
     """Who claims what, by the network's name."""
     found = defaultdict[str, list[_Claim]](list)
     for network_name, (path, network) in networks.items():

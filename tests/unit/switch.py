@@ -57,9 +57,13 @@ Frame = dict[str, int]
 """The fields of a frame as Open vSwitch presents them; one that is missing is 0.
 
 ``vlan_tci`` has the bit 0x1000 where there is a tag. A second tag is not looked into
-(vlan-limit=1), so that ``dl_type`` is the tag's own; ``inner`` is its VLAN ID plus 0x1000.
+(vlan-limit=1): it is ``inner``, ``dl_type`` is the tag's own, and what stands behind it has
+names that begin with "~". One that a flow has put a tag before is ``second``.
 A packet's first fragment shows its ports and a later one none, as in the mode nx-match.
 """
+
+AGAIN = 0x766E6574
+"""The group with one bucket, chosen by hash, that leads to table 44: the frame is parsed again on its way there."""
 
 Condition = tuple[str, int, int]
 
@@ -146,6 +150,15 @@ def _number(text: str) -> int:
     return LOCAL if text == "LOCAL" else int(text, 0)
 
 
+def parsed_again(frame: Frame) -> Frame:
+    """A frame as it shows when it is looked at anew: what stood behind a tag that has gone comes to light."""
+    if frame["vlan_tci"] or not frame.get("inner"):
+        return frame
+    seen = {name: value for name, value in frame.items() if not name.startswith("~")}
+    hidden = {name[1:]: value for name, value in frame.items() if name.startswith("~")}
+    return {**seen, **hidden, "vlan_tci": frame["inner"], "inner": 0}
+
+
 @dataclass
 class Journey:
     """What became of one frame: where it came out, by which rules it went, what was counted and learned."""
@@ -228,9 +241,9 @@ class _Run:
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":
-                # The tag behind the first one is not parsed again: dl_type goes on saying that there is one.
-                self.frame["vlan_tci"] = 0
-            elif word in ("goto_table", "meter", "output", "push_vlan", "push", "pop", "move", "load", "set_field"):
+                # What was not looked into is not parsed again: dl_type goes on saying that there is a tag.
+                self.frame["vlan_tci"], self.frame["second"] = self.frame.get("second", 0), 0
+            elif word in ("goto_table", "group", "meter", "output", "push_vlan", "push", "pop", "move", "load", "set_field"):
                 getattr(self, f"_{word}")(rest)
             else:
                 raise Unknown(f"the action {action}")
@@ -249,6 +262,12 @@ class _Run:
     def _goto_table(self, rest: str) -> None:
         self.table(int(rest))
 
+    def _group(self, rest: str) -> None:
+        if int(rest) != AGAIN:
+            raise Unknown(f"the group {rest}")
+        self.frame = parsed_again(self.frame)
+        self.table(44)
+
     def _meter(self, rest: str) -> None:
         self.journey.meters.append(int(rest))
 
@@ -258,10 +277,10 @@ class _Run:
             self.journey.outputs.append((number, dict(self.frame)))
 
     def _push_vlan(self, rest: str) -> None:
-        if self.frame.get("vlan_tci", 0):
-            # A tag before a tag: the first one is out of sight from here on, and so is what it stood before.
-            raise Unknown("push_vlan on a frame that has a tag")
-        self.frame["vlan_tci"] = 0x1000
+        if self.frame.get("second", 0):
+            # Open vSwitch knows two tags at most, and would lose the last one.
+            raise Unknown("push_vlan on a frame that has two tags")
+        self.frame["second"], self.frame["vlan_tci"] = self.frame.get("vlan_tci", 0), 0x1000
 
     def _push(self, rest: str) -> None:
         self.stack.append(self._read(rest))
@@ -281,6 +300,10 @@ class _Run:
         value, _, name = rest.partition("->")
         if name == "vlan_vid":
             self.frame["vlan_tci"] = int(value)
+        elif name == "ip_dscp":
+            if self.frame["dl_type"] not in (0x0800, 0x86DD):
+                raise Unknown("set_field of ip_dscp on what is no IP packet")
+            self.frame["ip_dscp"] = int(value)
         elif name in ("reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
             self.frame[name] = int(value, 0)
         else:

@@ -163,15 +163,15 @@ def test_bandwidth_becomes_a_shape_toward_the_guest_and_a_meter_from_it(host: Fa
 def test_a_rate_without_peak_is_the_limit_and_one_without_burst_gets_one(host: FakeHost) -> None:
     desired = wanted(host, BLUE, nics=(nic(bandwidth=Bandwidth(Rate(10), Rate(10))), nic(2, bandwidth=Bandwidth(None, Rate(10_000)))))
     assert desired.ports["vnet1"].shape == Shape(80_000, 80_000)
-    assert wire(desired).meter == Meter(80, 128)
-    assert wire(desired, "vnet2").meter == Meter(80_000, 8000)
+    assert wire(desired).meter == Meter(80, 256)
+    assert wire(desired, "vnet2").meter == Meter(80_000, 20_000)
 
 
 def test_the_interfaces_bandwidth_stands_as_a_whole_before_the_portgroups(host: FakeHost) -> None:
     network = replace(BLUE, portgroups=(PortGroup("web", True, bandwidth=Bandwidth(Rate(1), Rate(1))),))
     desired = wanted(host, network, nics=(nic(bandwidth=Bandwidth(Rate(5))), nic(2)))
     assert wire(desired).meter is None
-    assert wire(desired, "vnet2").meter == Meter(8, 128)
+    assert wire(desired, "vnet2").meter == Meter(8, 256)
 
 
 def test_a_row_gets_the_ids_that_libvirt_writes_so_that_a_lost_one_is_put_back_the_same(host: FakeHost) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vnetd.adapters import fragments, meters
+from vnetd.adapters import fragments, groups, meters
 from vnetd.adapters.conversation import NoSuchBridge
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
@@ -57,7 +57,7 @@ class OpenFlow:
         except NoSuchBridge:
             return Table()
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
-        return Table(lines, self._meters(bridge), fragments.read_mode(_management(bridge)))
+        return Table(lines, self._meters(bridge), fragments.read_mode(_management(bridge)), groups.has_again(_management(bridge)))
 
     def _meters(self, bridge: str) -> dict[int, Meter]:
         return meters.read_meters(_management(bridge))
@@ -79,6 +79,11 @@ class OpenFlow:
         """Let flows see what the first fragment of a packet shows. Raises WorldError."""
         self.forget(bridge)
         fragments.set_mode(_management(bridge), FRAGMENTS)
+
+    def parse_again(self, bridge: str) -> None:
+        """Make the group by which a frame is parsed again. Raises WorldError when the switch cannot have it."""
+        self.forget(bridge)
+        groups.put_again(_management(bridge))
 
     def put_meters(self, step: ChangeMeters) -> None:
         """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""

@@ -144,7 +144,7 @@ class QuietLinks:
         for kind, body in self._rtnl.ask(_GET_ADDRESS, _DUMP, _ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
             if kind == _NEW_ADDRESS:
                 _, length, _, _, index = _ADDRESS.unpack_from(body)
-                attributes = _attributes(body[_ADDRESS.size :])
+                attributes = attributes_of(body[_ADDRESS.size :])
                 if attributes.get(_IFA_PROTO) in _KERNEL_MADE and _IFA_ADDRESS in attributes:
                     yield index, length, attributes[_IFA_ADDRESS]
 
@@ -159,7 +159,7 @@ class QuietLinks:
         """Take the routes away that were believed of a router's announcement, the default route first of all."""
         for kind, body in self._rtnl.ask(_GET_ROUTE, _DUMP, _ROUTE.pack(socket.AF_INET6, 0)):
             announced = kind == _NEW_ROUTE and _ROUTE.unpack_from(body)[1] == _BY_ANNOUNCEMENT
-            if announced and _attributes(body[_ROUTE.size :]).get(_RTA_OIF) == struct.pack("=I", index):
+            if announced and attributes_of(body[_ROUTE.size :]).get(_RTA_OIF) == struct.pack("=I", index):
                 self._delete(_DELETE_ROUTE, body, f"a route that a router announced cannot be taken from {name}")
 
     def _delete(self, kind: int, body: bytes, words: str) -> None:
@@ -175,8 +175,8 @@ class QuietLinks:
         except OSError:
             return False  # There is no such filter, no clsact, or no such link any longer.
         for kind, body in found:
-            attributes = _attributes(body[_TC.size :])
-            options = _attributes(attributes.get(_TCA_OPTIONS, b""))
+            attributes = attributes_of(body[_TC.size :])
+            options = attributes_of(attributes.get(_TCA_OPTIONS, b""))
             if kind == _NEW_FILTER and options.get(_BPF_PROGRAM) == _DROP_ALL and options.get(_BPF_FLAGS) == _DIRECT:
                 return True
         return False
@@ -242,7 +242,8 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes_of(data: bytes) -> dict[int, bytes]:
+    """The attributes of a message by their number; of those that repeat, the last one."""
     found: dict[int, bytes] = {}
     at = 0
     while at + _ATTRIBUTE.size <= len(data):

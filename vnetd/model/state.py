@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vnetd.model.names import IpAddress, IpPrefix, Mac
+from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
 
 OWNER = "vnetd-network"
@@ -22,6 +22,10 @@ TUNNELS = "tunnels"
 
 FRAGMENTS = "nx-match"
 """How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
+
+
+QINQ_TAGS = 2
+"""How many VLAN tags Open vSwitch must look at where a port is a dot1q-tunnel: the service's and the customer's."""
 
 
 class Role(StrEnum):
@@ -36,11 +40,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``. A bond's bridge has its network's, too."""
+    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``. A bond's bridge has its network's, too.
+
+    The own port of a ``sealed`` one is in no VLAN that a frame may have.
+    """
 
     name: str
     owner: str
     datapath: str
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,8 @@ class Desired:
     wirings: Mapping[str, NetworkWiring] = field(default_factory=dict)
     bond_bridges: Mapping[str, str] = field(default_factory=dict)
     """The bridges that hold a bond and nothing else, each with the patch that leads to its network's bridge."""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """The bridge that carries each network that is served: its own, or the one of which its own is a VLAN."""
     vlan_limit: int | None = None
     """How many VLAN tags Open vSwitch must look at (other_config:vlan-limit); None leaves it to others."""
     tunnel_bridge: str = ""
@@ -215,21 +225,41 @@ class SeenBridge:
     fail_mode: str
     protocols: tuple[str, ...] = ()
     """The OpenFlow versions it speaks; none named means all."""
+    sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMember:
+    """One interface of a bond. ``lacp`` is whether it negotiates with its partner, None where LACP is off."""
+
+    name: str
+    ofport: int | None = None
+    error: str = ""
+    lacp: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPort:
-    """A port as OVSDB has it. ``port.role`` is a guess on a row without vnetd's mark: see ``marked``."""
+    """A port as OVSDB has it. ``port.role`` is a guess on a row without vnetd's mark: see ``marked``.
+
+    A bond has no number of its own; its ``members`` have.
+    """
 
     port: Port
     marked: bool
     ofport: int | None = None
     error: str = ""
+    members: tuple[SeenMember, ...] = ()
 
     @property
     def live(self) -> bool:
-        """Whether ovs-vswitchd has made the port, whatever the transaction said."""
-        return self.ofport is not None and self.ofport > 0
+        """Whether ovs-vswitchd has made the port, whatever the transaction said; of a bond, every member."""
+        return all(number is not None and number > 0 for _, number in self.interfaces)
+
+    @property
+    def interfaces(self) -> list[tuple[str, int | None]]:
+        """The interfaces of the port, each with its OpenFlow number."""
+        return [(one.name, one.ofport) for one in self.members] or [(self.port.name, self.ofport)]
 
     @property
     def libvirts(self) -> bool:
@@ -259,11 +289,11 @@ class Rows:
     """What stood there before vnetd wrote it, "" for nothing; None where vnetd has written nothing."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
-        """OpenFlow port numbers of the live ports of ``bridge``."""
+        """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
         found = {}
-        for name, seen in self.ports.items():
-            if seen.port.bridge == bridge and seen.live and seen.ofport is not None:
-                found[name] = seen.ofport
+        for seen in self.ports.values():
+            if seen.port.bridge == bridge:
+                found.update({name: number for name, number in seen.interfaces if number is not None and number > 0})
         return found
 
 
@@ -274,6 +304,8 @@ class Table:
     flows: frozenset[str] = frozenset()
     meters: Mapping[int, Meter] = field(default_factory=dict)
     fragments: str = FRAGMENTS
+    again: bool = True
+    """Whether it has the group by which a frame is parsed again."""
 
 
 class Quiet(StrEnum):
@@ -291,12 +323,13 @@ class Quiet(StrEnum):
 class Link:
     """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown.
 
-    ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none.
+    ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none. ``carrier`` is whether there is a signal on the wire.
     """
 
     up: bool
     index: int = 0
     quiet: str = ""
+    carrier: bool = True
 
     def is_quiet(self, level: str) -> bool:
         """Whether it is at least this quiet: somebody may have turned IPv6 off on a bridge altogether."""
@@ -313,6 +346,8 @@ class Host:
     datapath: str = "system"
     tunnel_bridge: str = "br-tun"
     local_address: IpAddress | None = None
+    carried: Mapping[str, tuple[IpInterface, ...]] = field(default_factory=dict)
+    """The addresses of each link that has any."""
 
 
 @dataclass(frozen=True, slots=True)

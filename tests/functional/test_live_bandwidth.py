@@ -1,0 +1,248 @@
+"""Limits that change while the guest runs: domiftune, net-update, a new definition, and the daemon's restart in between."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from labkit.guest import GuestSpec
+from labs import started_lab
+from world import World
+
+BRIDGE = "br-live"
+NETWORK = """<network><name>live</name><metadata><vnet:network xmlns:vnet='urn:vnetd:network:1'/></metadata>
+  <forward mode='bridge'/><bridge name='br-live'/><virtualport type='openvswitch'/>
+  <portgroup name='web'>{}</portgroup>
+  <portgroup name='free'/>
+</network>"""
+TEN, FIFTY = 1250, 6250
+"""kilobytes/s: 10 and 50 Mbit/s."""
+FREE_OF_LIMITS = (None, None)
+MONITOR = "ovsdb-client --format=json monitor Open_vSwitch QoS other_config > /run/qos 2>&1 & echo $!"
+
+
+def bandwidth(rate: int) -> str:
+    return f"<bandwidth><inbound average='{rate}'/><outbound average='{rate}'/></bandwidth>"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[World]:
+    """Two guests on one host: what tx sends, rx receives."""
+    with started_lab("b", 1, NETWORK.format(bandwidth(TEN))) as world:
+        world.guest("hv1", GuestSpec("rx", "live", "web", addresses=["10.0.88.1/24"]), wait=False)
+        world.guest("hv1", GuestSpec("tx", "live", "free", addresses=["10.0.88.2/24"]), wait=False)
+        world.wait_up("rx", "tx")
+        yield world
+
+
+@pytest.fixture
+def world(lab: World) -> Iterator[World]:
+    """The lab, with everything as at the start: guests that follow their portgroups."""
+    yield lab
+    update_group(lab, bandwidth(TEN))
+    tune(lab, "rx", TEN, TEN)
+    tune(lab, "tx", 0, 0)
+    for guest, wanted in (("rx", (TEN, TEN)), ("tx", FREE_OF_LIMITS)):
+        lab.until(lambda guest=guest, wanted=wanted: limits(lab, guest) == wanted, 5, f"{guest} is as at the start")
+    lab.assert_settled("hv1")
+
+
+def tap_of(world: World, guest: str) -> str:
+    found = re.search(r"vnet\d+", world.on("hv1", "virsh", "domiflist", guest))
+    assert found
+    return found[0]
+
+
+def tune(world: World, guest: str, inbound: int, outbound: int) -> None:
+    """``virsh domiftune``. Both directions, since libvirt drops the portgroup's limit for one that is left out."""
+    words = ("--inbound", str(inbound), "--outbound", str(outbound), "--live")
+    world.on("hv1", "virsh", "domiftune", guest, tap_of(world, guest), *words)
+
+
+def update_group(world: World, inside: str) -> None:
+    text = f"<portgroup name='web'>{inside}</portgroup>"
+    world.on("hv1", "virsh", "net-update", "live", "modify", "portgroup", text, "--live")
+
+
+def limits(world: World, guest: str) -> tuple[int | None, int | None]:
+    """What the switch does, in kilobytes/s: the port's linux-htb row toward the guest, and its meter from there."""
+    tap = tap_of(world, guest)
+    script = (
+        f"ovs-ofctl -O OpenFlow14 dump-flows --names {BRIDGE} | grep -E 'in_port=\"?{tap}\"?[, ]'; "
+        f"q=$(ovs-vsctl get port {tap} qos); [ $q = [] ] || ovs-vsctl get qos $q other_config:max-rate; "
+        f"ovs-ofctl -O OpenFlow14 dump-meters {BRIDGE}"
+    )
+    text = world.on("hv1", script)
+    shaped = re.search(r'^"(\d+)"$', text, re.MULTILINE)
+    inbound = int(shaped[1]) // 8000 if shaped else None
+    meters = {int(number): int(rate) // 8 for number, rate in re.findall(r"meter=(\d+) kbps.*\n.*rate=(\d+)", text)}
+    used = {int(number) for number in re.findall(r"meter:(\d+)", "".join(line for line in text.splitlines() if "in_port" in line))}
+    rates = [rate for number, rate in meters.items() if number in used]
+    assert len(rates) < 2, text
+    return inbound, rates[0] if rates else None
+
+
+def within_a_second(world: World, guest: str, wanted: tuple[int | None, int | None]) -> None:
+    start = time.monotonic()
+    world.until(lambda: limits(world, guest) == wanted, 5, f"{guest} has {wanted}")
+    took = time.monotonic() - start
+    print(f"{guest}: {wanted} kilobytes/s in force {took:.2f} s after virsh returned")
+    assert took < 1
+
+
+@pytest.fixture
+def stream(world: World) -> Iterator[World]:
+    """A TCP stream from tx to rx, which must be the same one at the end."""
+    world.inside("rx", "(sleep 600 | nc -l -p 5001 > /dev/null 2>&1 &)")
+    world.inside("tx", "sleep 0.3; (nc 10.0.88.1 5001 < /dev/zero > /dev/null 2>&1 &)")
+    before = world.until(lambda: connection(world), 10, "the stream runs")
+    yield world
+    after = connection(world)
+    for guest in ("tx", "rx"):
+        world.inside(guest, "for p in $(pidof nc); do grep -q 5001 /proc/$p/cmdline && kill $p; done")
+    assert after == before, "the stream was cut"
+
+
+def connection(world: World) -> str:
+    found = re.search(r"(10\.0\.88\.2:\d+)\s+10\.0\.88\.1:5001\s+ESTABLISHED", world.inside("tx", "netstat -tn")[1])
+    return found[1] if found else ""
+
+
+def arriving(world: World, seconds: int = 3) -> float:
+    """What rx receives by its own count, in kilobytes/s of whole frames."""
+    look = "cut -d' ' -f1 /proc/uptime; cat /sys/class/net/eth0/statistics/rx_bytes"
+    words = world.inside("rx", f"{look}; sleep {seconds}; {look}")[1].split()
+    return (int(words[3]) - int(words[1])) / (float(words[2]) - float(words[0])) / 1000
+
+
+def assert_rate(world: World, limit: int, least: float) -> None:
+    """Never above the limit by more than 5 %, and not without reason below it."""
+    found = arriving(world)
+    print(f"limit {limit}: {found:.0f} kilobytes/s arrive")
+    assert least * limit < found < 1.05 * limit
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_domiftune_is_followed_within_a_second_and_cuts_no_stream(stream: World, direction: str) -> None:
+    """10 to 50 Mbit/s and back. A meter drops where linux-htb queues, so that TCP fills less of it."""
+    guest = "rx" if direction == "inbound" else "tx"
+    if guest == "tx":
+        tune(stream, "rx", 0, 0)
+    for rate, least in ((TEN, 0.7), (FIFTY, 0.5), (TEN, 0.7)):
+        wanted = (rate, FIFTY) if guest == "rx" else (FIFTY, rate)
+        tune(stream, guest, *wanted)
+        within_a_second(stream, guest, wanted)
+        time.sleep(0.5)
+        assert_rate(stream, rate, least)
+        before = stream.rows("hv1"), stream.flows("hv1")
+        stream.restart_daemon("hv1")
+        stream.assert_settled("hv1")
+        assert (stream.rows("hv1"), stream.flows("hv1")) == before
+
+
+def test_the_old_limit_is_not_put_back_for_a_moment(world: World) -> None:
+    """What Open vSwitch's database went through: whoever asks for more never gets less in between, and the other way round."""
+    tune(world, "rx", TEN, TEN)
+    within_a_second(world, "rx", (TEN, TEN))
+    for rate, old in ((FIFTY, TEN), (TEN, FIFTY)):
+        pid = world.on("hv1", MONITOR).strip()
+        try:
+            world.until(lambda: world.on("hv1", "cat /run/qos").strip(), 5, "the monitor runs")
+            begun = len(world.on("hv1", "cat /run/qos").splitlines())
+            # With its peak named, libvirt's own row is already what vnetd wants.
+            words = ("--inbound", f"{rate},{rate}", "--outbound", str(TEN), "--live")
+            world.on("hv1", "virsh", "domiftune", "rx", tap_of(world, "rx"), *words)
+            within_a_second(world, "rx", (rate, TEN))
+            time.sleep(1)
+            lines = world.on("hv1", "cat /run/qos").splitlines()[begun:]
+        finally:
+            world.on("hv1", f"kill {pid}")
+        news = [row for line in lines for row in json.loads(line)["data"] if row[1] in ("new", "initial", "insert")]
+        seen = [dict(row[2][1]).get("max-rate") for row in news]
+        assert str(old * 8000) not in seen, seen
+        assert seen[-1] == str(rate * 8000)
+
+
+def test_no_limit_is_a_limit_of_its_own(world: World) -> None:
+    """An outbound limit that is taken away is noticed although nothing of libvirt's limits there."""
+    tune(world, "rx", TEN, FIFTY)
+    within_a_second(world, "rx", (TEN, FIFTY))
+    tune(world, "rx", TEN, 0)
+    within_a_second(world, "rx", (TEN, None))
+    tune(world, "rx", 0, 0)
+    within_a_second(world, "rx", FREE_OF_LIMITS)
+    world.restart_daemon("hv1")
+    world.assert_settled("hv1")
+    assert limits(world, "rx") == FREE_OF_LIMITS
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_net_update_reaches_running_guests_and_not_what_is_a_guests_own(world: World, daemon: bool) -> None:
+    """Without the daemon the hook does it by itself."""
+    spec = GuestSpec("own", "live", "web", addresses=["10.0.88.3/24"])
+    world.guest("hv1", spec)
+    try:
+        tune(world, "own", FIFTY, TEN)
+        within_a_second(world, "own", (FIFTY, TEN))
+        if not daemon:
+            world.stop_daemon("hv1")
+        try:
+            update_group(world, bandwidth(500))
+            within_a_second(world, "rx", (500, 500))
+            assert limits(world, "own") == (FIFTY, TEN)
+        finally:
+            if not daemon:
+                world.on("hv1", "/run/start-vnetd")
+        before = world.rows("hv1"), world.flows("hv1")
+        world.restart_daemon("hv1")
+        world.assert_settled("hv1")
+        assert (world.rows("hv1"), world.flows("hv1")) == before
+    finally:
+        world.on("hv1", "virsh -q destroy own; virsh -q undefine own")
+
+
+def test_a_definition_is_shown_by_plan_and_followed_after_apply(world: World) -> None:
+    uuid = world.on("hv1", "virsh net-uuid live").strip()
+
+    def define(rate: int) -> None:
+        text = NETWORK.format(bandwidth(rate)).replace("</name>", f"</name><uuid>{uuid}</uuid>")
+        world.on("hv1", "cat > /run/live.xml && virsh -q net-define /run/live.xml", stdin=text)
+
+    define(FIFTY)
+    try:
+        before = world.rows("hv1"), world.flows("hv1")
+        plan = world.attempt("hv1", "vnetctl", "plan")
+        assert (plan.returncode, plan.stderr) == (3, "")
+        assert f"to the guest {FIFTY * 8} kbit/s" in plan.stdout
+        assert f"{FIFTY * 8} kbit/s" in next(line for line in plan.stdout.splitlines() if "meter" in line)
+        time.sleep(1)
+        assert (world.rows("hv1"), world.flows("hv1")) == before, "a plan is no more than that"
+        world.on("hv1", "vnetctl apply")
+        assert limits(world, "rx") == (FIFTY, FIFTY)
+        world.assert_settled("hv1")
+        world.restart_daemon("hv1")
+        world.assert_settled("hv1")
+        world.guest("hv1", GuestSpec("late", "live", "web"))
+        try:
+            assert limits(world, "late") == (FIFTY, FIFTY)
+        finally:
+            world.on("hv1", "virsh -q destroy late; virsh -q undefine late")
+    finally:
+        define(TEN)
+        world.on("hv1", "vnetctl apply")
+    assert limits(world, "rx") == (TEN, TEN)
+
+
+def test_nothing_is_left_of_guests_that_were_tuned(world: World) -> None:
+    look = "ovs-vsctl --no-headings --columns=_uuid list qos | grep -c .; ovs-vsctl --no-headings --columns=_uuid list queue | grep -c ."
+    look += f"; ovs-ofctl -O OpenFlow14 dump-meters {BRIDGE} | grep -c meter="
+    before = world.attempt("hv1", look).stdout
+    for rate in (0, TEN, FIFTY):
+        world.guest("hv1", GuestSpec("short", "live", "web"), wait=False)
+        tune(world, "short", rate, rate)
+        within_a_second(world, "short", (rate, rate) if rate else FREE_OF_LIMITS)
+        world.on("hv1", "virsh -q destroy short; virsh -q undefine short")
+    world.until(lambda: world.attempt("hv1", look).stdout == before, 5, "as many rows and meters as before")

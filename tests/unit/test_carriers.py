@@ -1,0 +1,272 @@
+"""Bonds of NICs, and what is told about the NICs that carry a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+import pytest
+from fakes import FakeHost, mac_of, uuid_of
+
+from vnetd.intent import bond_names, desire
+from vnetd.model.names import IfName
+from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, Uplink
+from vnetd.model.state import Desired, Quiet, Role
+from vnetd.pipeline import bond_flows
+from vnetd.reconcile import Outcome, look, reconcile
+
+BOND = Bond(IfName("bond0"), BondMode.BALANCE_SLB, Lacp.PASSIVE)
+NICS = (IfName("eth1"), IfName("eth2"))
+BLUE = Network("blue", uuid_of(1), IfName("br-blue"), uplink=Uplink(NICS, bond=BOND))
+RED = Network("red", uuid_of(2), IfName("br-red"))
+NAMES = bond_names("br-blue")
+
+
+def only(*nics: str, force: bool = False, bond: Bond | None = BOND) -> Network:
+    return replace(BLUE, uplink=Uplink(tuple(map(IfName, nics)), force, bond))
+
+
+def wanted(host: FakeHost, *networks: Network) -> Desired:
+    return desire(Inventory(networks, complete=True), host.host(), host.rows())
+
+
+def make(host: FakeHost, *networks: Network, complete: bool = True) -> Outcome:
+    outcome = reconcile(Inventory(networks, complete=complete), host.rim())
+    assert not look(Inventory(networks, complete=complete), host.rim())[2], "a second pass has something to do"
+    return outcome
+
+
+def words(desired: Desired) -> str:
+    return "; ".join(map(str, desired.problems))
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    """A hypervisor with three NICs, the first of which has the default route."""
+    return FakeHost(links={"lo": True, "eth0": True, "eth1": False, "eth2": True, "eth3": True}, default_route={"eth0"})
+
+
+def test_a_bond_has_a_bridge_of_its_own_that_is_the_networks_uplink(host: FakeHost) -> None:
+    desired = wanted(host, BLUE)
+    assert desired.bridges[NAMES.bridge].owner == BLUE.uuid
+    assert desired.bridges[NAMES.bridge].sealed
+    assert not desired.bridges["br-blue"].sealed
+    bond = desired.ports["bond0"]
+    assert (bond.bridge, bond.role, bond.members) == (NAMES.bridge, Role.BOND, NICS)
+    assert dict(bond.bond) == {"bond_mode": "balance-slb", "lacp": "passive"}
+    assert desired.wirings["br-blue"].uplinks == (NAMES.here,)
+    assert desired.bond_bridges == {NAMES.bridge: NAMES.there}
+    assert (desired.ports[NAMES.here].bridge, dict(desired.ports[NAMES.here].options)) == ("br-blue", {"peer": NAMES.there})
+    assert (desired.ports[NAMES.there].bridge, dict(desired.ports[NAMES.there].options)) == (NAMES.bridge, {"peer": NAMES.here})
+    assert desired.links_up == set(NICS)
+    assert desired.quiet[NAMES.bridge] is Quiet.BRIDGE
+    assert desired.problems == ()
+
+
+def test_the_names_of_a_bonds_things_fit_a_device(host: FakeHost) -> None:
+    assert all(len(name) <= 15 for name in bond_names("br-a-long-name1"))
+    assert not set(bond_names("br-blue")) & set(bond_names("br-red"))
+
+
+def test_a_bonds_bridge_passes_what_its_nics_and_its_patch_bring_and_nothing_else(host: FakeHost) -> None:
+    make(host, BLUE)
+    assert host.bridges[NAMES.bridge].fail_mode == "secure"
+    assert [line.partition("priority=")[2] for line in host.flows(NAMES.bridge)] == [
+        "200,dl_vlan=4095 actions=drop",
+        f"100,in_port={NAMES.there} actions=NORMAL",
+        "100,in_port=eth1 actions=NORMAL",
+        "100,in_port=eth2 actions=NORMAL",
+        "0 actions=drop",
+    ]
+    assert [str(flow) for flow in bond_flows("p", ["eth1", "eth2"], {"eth2"}) if "in_port" in flow.match] == [
+        "cookie=0x766e657400000036, priority=100,in_port=<eth2> actions=NORMAL"
+    ]
+
+
+def test_the_plan_says_what_the_bond_is_made_of(host: FakeHost) -> None:
+    plan = look(Inventory((BLUE,), complete=True), host.rim())[2]
+    assert f"+ port bond0 on {NAMES.bridge} (bond of eth1, eth2, bond_mode=balance-slb, lacp=passive)" in plan.lines()
+
+
+def test_a_bond_works_without_a_nic_that_is_missing_and_says_which(host: FakeHost) -> None:
+    outcome = make(host, only("eth1", "eth8", "eth9"))
+    assert host.ports["bond0"].members == ("eth1",)
+    (problem,) = outcome.problems
+    assert problem.soft
+    assert str(problem) == "network blue: its bond bond0 works without eth8, eth9, which are not on this host"
+
+
+def test_a_bond_without_any_nic_is_refused(host: FakeHost) -> None:
+    desired = wanted(host, only("eth8", "eth9"))
+    assert "none of the NICs of its bond bond0 (eth8, eth9) is on this host" in words(desired)
+    assert set(desired.bridges) == {"br-blue"}
+    assert desired.ports == {}
+
+
+def test_a_nic_that_comes_later_joins_and_the_others_keep_their_numbers(host: FakeHost) -> None:
+    host.link_goes("eth2")
+    make(host, BLUE)
+    before = host.ports["bond0"].numbers["eth1"]
+    host.link_comes("eth2", up=False)
+    plan = look(Inventory((BLUE,), complete=True), host.rim())[2]
+    assert list(map(str, plan.rows)) == [f"~ port bond0 on {NAMES.bridge}: NICs eth1, eth2"]
+    make(host, BLUE)
+    assert host.ports["bond0"].numbers["eth1"] == before
+    assert host.links["eth2"]
+    assert [line for line in host.flows(NAMES.bridge) if "in_port=eth2" in line]
+    host.link_goes("eth2")
+    make(host, BLUE)
+    assert host.ports["bond0"].numbers == {"eth1": before}
+    assert not [line for line in host.flows(NAMES.bridge) if "gone" in line or "eth2" in line]
+
+
+def test_a_nic_that_the_switch_cannot_open_is_named_and_the_other_carries_on(host: FakeHost) -> None:
+    host.link_breaks("eth2")
+    outcome = reconcile(Inventory((BLUE,), complete=True), host.rim())
+    (problem,) = outcome.problems
+    assert (problem.kind, problem.name, problem.soft) == ("port", "bond0", False)
+    assert "eth2: could not open network device eth2 (Device or resource busy)" in problem.text
+    assert [line for line in host.flows(NAMES.bridge) if "in_port=eth1 actions=NORMAL" in line]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"bond": (("bond_mode", "balance-tcp"), ("lacp", "passive"))}, "bond_mode=balance-slb, lacp=passive"),
+        ({"members": ("eth1", "eth2", "eth3")}, "NICs eth1, eth2"),
+    ],
+)
+def test_what_somebody_changes_on_a_bond_is_put_back(host: FakeHost, columns: dict[str, object], said: str) -> None:
+    make(host, BLUE)
+    for column, value in columns.items():
+        setattr(host.ports["bond0"], column, value)
+    plan = look(Inventory((BLUE,), complete=True), host.rim())[2]
+    assert f"~ port bond0 on {NAMES.bridge}: {said}" in plan.lines()
+    make(host, BLUE)
+    assert host.ports["bond0"].members == NICS
+
+
+def test_a_bonds_bridge_that_somebody_unsealed_is_sealed_again(host: FakeHost) -> None:
+    make(host, BLUE)
+    host.bridges[NAMES.bridge].sealed = False
+    make(host, BLUE)
+    assert host.bridges[NAMES.bridge].sealed
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_single_uplink_becomes_a_bond_and_one_again(host: FakeHost, complete: bool) -> None:
+    """Open vSwitch has one interface of a name, so the NIC must leave the one port in the transaction in which it joins the other."""
+    single = only("eth1", bond=None)
+    other = Network("other", uuid_of(9), IfName("br-other"))
+    make(host, single, other)
+    known = (single,) if complete else ()
+    for network in (BLUE, single):
+        inventory = Inventory((network, other)[: 2 if complete else 1], complete=complete)
+        reconcile(inventory, host.rim())
+        assert not look(inventory, host.rim())[2].rows
+        assert ("bond0" in host.ports, "eth1" in host.ports) == ((True, False) if network is BLUE else (False, True))
+    if known:
+        assert NAMES.bridge not in host.bridges
+
+
+def test_a_bond_goes_with_its_network_even_while_sources_are_missing(host: FakeHost) -> None:
+    make(host, BLUE, RED)
+    reconcile(Inventory(gone_networks=frozenset({BLUE.uuid})), host.rim())
+    assert set(host.bridges) == {"br-red"}
+    assert not {"bond0", "eth1", *NAMES} & set(host.ports)
+
+
+def test_a_bond_stays_while_sources_are_missing(host: FakeHost) -> None:
+    make(host, BLUE)
+    assert not look(Inventory(), host.rim())[2]
+
+
+# NICs that cannot be had, one rule for all.
+
+
+def test_no_nic_of_a_bond_may_carry_the_default_route_unless_forced(host: FakeHost) -> None:
+    assert "its uplink eth0 carries this host's default route, which would be cut" in words(wanted(host, only("eth0", "eth1")))
+    assert wanted(host, only("eth0", "eth1")).ports == {}
+    forced = wanted(host, only("eth0", "eth1", force=True))
+    assert forced.ports["bond0"].members == ("eth0", "eth1")
+    assert forced.problems == ()
+
+
+def test_a_default_route_that_came_later_does_not_break_the_bond(host: FakeHost) -> None:
+    make(host, BLUE)
+    host.default_route = {"eth2"}
+    outcome = make(host, BLUE)
+    assert host.ports["bond0"].members == NICS
+    assert [problem.soft for problem in outcome.problems] == [True]
+
+
+@pytest.mark.parametrize("how", ["port", "bond"])
+def test_a_nic_that_somebody_has_in_a_bridge_is_not_taken(host: FakeHost, how: str) -> None:
+    host.hand_bridge("br-user")
+    if how == "port":
+        host.hand_port("eth2", "br-user", kind="")
+    else:
+        host.hand_bond("mine", "br-user", "eth2", "eth3")
+    for network in (BLUE, only("eth2", bond=None)):
+        desired = wanted(host, network)
+        assert "its uplink eth2 is in bridge br-user already, by hand; remove it there first" in words(desired)
+        assert desired.ports == {}
+
+
+def test_the_tap_of_a_guest_is_no_nic_of_a_bond(host: FakeHost) -> None:
+    """Open vSwitch has one interface of a name, and would refuse the whole transaction."""
+    host.hand_bridge("br-user")
+    host.hand_bond("mine", "br-user", "eth3")
+    nics = tuple(Nic(mac_of(1), "red", tap=IfName(tap), owner="web") for tap in ("eth2", "eth3"))
+    desired = desire(Inventory((BLUE, RED), nics, complete=True), host.host(), host.rows())
+    assert desired.wirings["br-red"].guests == ()
+    assert words(desired) == (
+        "port eth2: its tap eth2 is an uplink of bridge br-blue; write another NIC there; "
+        "port eth3: a port of that name is in bridge br-user already, by hand; remove it with ovs-vsctl del-port"
+    )
+
+
+def test_a_bond_of_the_kernels_may_not_be_called_as_one_of_open_vswitchs(host: FakeHost) -> None:
+    host.link_comes("bond0")
+    desired = wanted(host, BLUE, replace(RED, uplink=Uplink((IfName("bond0"),))))
+    assert words(desired) == (
+        f"network red: its uplink bond0 is the name of a port of bridge {NAMES.bridge}; write another name for one of them"
+    )
+
+
+def test_a_nic_is_one_networks(host: FakeHost) -> None:
+    desired = wanted(host, BLUE, replace(RED, uplink=Uplink((IfName("eth2"),))))
+    assert words(desired) == "network red: its uplink eth2 is an uplink of bridge br-blue already"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("eth1", "its bond is called eth1 as one of its NICs is"),
+        ("br-red", "its bond's name br-red is that of a bridge"),
+        ("mine", "its bond's name mine is that of a port in bridge br-user"),
+    ],
+)
+def test_a_bonds_name_is_its_own(host: FakeHost, name: str, said: str) -> None:
+    host.hand_bridge("br-user")
+    host.hand_port("mine", "br-user")
+    host.hand_bridge("br-red")
+    desired = wanted(host, only("eth1", "eth2", bond=replace(BOND, name=IfName(name))))
+    assert said in words(desired)
+    assert desired.ports == {}
+
+
+def test_two_bonds_of_one_name_are_one_and_a_problem(host: FakeHost) -> None:
+    desired = wanted(host, only("eth1"), replace(RED, uplink=Uplink((IfName("eth2"),), bond=BOND)))
+    assert words(desired) == f"network red: its bond's name bond0 is that of a port of bridge {NAMES.bridge}; write another name"
+
+
+def test_an_uplinks_address_is_told_with_what_to_do_and_a_link_local_one_is_not(host: FakeHost) -> None:
+    host.carried = {"eth1": (ip_interface("192.0.2.5/24"), ip_interface("fe80::1/64"))}
+    for network in (BLUE, only("eth1", bond=None)):
+        (problem,) = wanted(host, network).problems
+        assert problem.soft
+        assert problem.text == (
+            "its uplink eth1 has the address 192.0.2.5, which nobody reaches there; move it to the bridge: "
+            "ip address del 192.0.2.5/24 dev eth1; ip address add 192.0.2.5/24 dev br-blue"
+        )

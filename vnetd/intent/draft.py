@@ -1,0 +1,138 @@
+"""Desired state in the making: what has been decided so far, and who may have what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from vnetd.errors import WorldError
+from vnetd.model.names import IpAddress, IpPrefix, Mac
+from vnetd.model.network import Inventory, Network, OverlayType, Problem, Vlan
+from vnetd.model.state import (
+    QINQ_TAGS,
+    TUNNELS,
+    Bridge,
+    Desired,
+    GuestWire,
+    Host,
+    NetworkWiring,
+    Port,
+    PortFacts,
+    Quiet,
+    Role,
+    Rows,
+    SeenPort,
+    SegmentWire,
+    TunnelFacts,
+)
+from vnetd.policy import pools_of
+
+
+@dataclass
+class Wires:
+    """One bridge's wiring in the making. ``networks`` has its own network first, then those of its VLANs."""
+
+    networks: list[Network]
+    guests: list[GuestWire] = field(default_factory=list)
+    uplinks: list[str] = field(default_factory=list)
+    patches: list[str] = field(default_factory=list)
+    joints: list[str] = field(default_factory=list)
+
+    def finished(self) -> NetworkWiring:
+        return NetworkWiring(
+            guests=tuple(sorted(self.guests, key=lambda wire: wire.port)),
+            uplinks=tuple(sorted(self.uplinks)),
+            patches=tuple(sorted(self.patches)),
+            host=bool(self.networks[0].policy.host),
+            isolating=any(network.isolating for network in self.networks),
+            joints=tuple(sorted(self.joints)),
+            pools=tuple(pool for network in self.networks for pool in pools_of(network)),
+        )
+
+
+@dataclass
+class Draft:
+    """Everything that was decided for this host so far."""
+
+    host: Host
+    rows: Rows
+    problems: list[Problem] = field(default_factory=list)
+    networks: dict[str, Network] = field(default_factory=dict)
+    by_bridge: dict[str, Network] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
+    """The VLAN of each network whose bridge is a VLAN of another's, by the network's name."""
+    bridges: dict[str, Bridge] = field(default_factory=dict)
+    bond_bridges: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    nics: dict[str, str] = field(default_factory=dict)
+    """The NICs that are uplinks, each with the network's bridge that it is for."""
+    wires: dict[str, Wires] = field(default_factory=dict)
+    bound: dict[str, Mapping[Mac, Sequence[IpPrefix]]] = field(default_factory=dict)
+    segments: dict[tuple[OverlayType, int], tuple[Network, SegmentWire]] = field(default_factory=dict)
+    claims: dict[tuple[str, Vlan, Mac | IpPrefix], str] = field(default_factory=dict)
+    links_up: set[str] = field(default_factory=set)
+    guests: dict[str, PortFacts] = field(default_factory=dict)
+    tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
+    locals: dict[str, IpAddress] = field(default_factory=dict)
+
+    def attempt(self, kind: str, name: str, action: Callable[[], None]) -> None:
+        """Run ``action``; what it raises is a problem of this object alone."""
+        try:
+            action()
+        except WorldError as error:
+            self.problems.append(Problem(kind, name, str(error)))
+
+    def notice(self, kind: str, name: str, text: str) -> None:
+        """Something to know that stops nothing."""
+        self.problems.append(Problem(kind, name, text, soft=True))
+
+    def add_patch(self, one: tuple[str, str], other: tuple[str, str]) -> None:
+        """A patch pair; each end is (port, bridge). Raises WorldError where somebody else has a port of that name."""
+        for name, bridge in (one, other):
+            seen = self.rows.ports.get(name)
+            if seen is not None and not seen.marked:
+                raise WorldError(f"a port called {name} is in bridge {seen.port.bridge} already, by hand; remove it there first")
+            peer = other[0] if name == one[0] else one[0]
+            self.ports[name] = Port(name, bridge, Role.PATCH, "patch", (("peer", peer),))
+
+    def is_the_hosts(self, bridge: str) -> bool:
+        """Whether the host itself may live on this bridge, with addresses and routes of its own, and guests cannot reach it there."""
+        network = self.by_bridge.get(bridge)
+        return network is not None and network.uplink is not None and not network.policy.host
+
+    @cached_property
+    def holders(self) -> Mapping[str, SeenPort]:
+        """The port that has each interface in Open vSwitch."""
+        return {name: seen for seen in self.rows.ports.values() for name, _ in seen.interfaces}
+
+    def finish(self, inventory: Inventory) -> Desired:
+        unknown = {seen.owner for seen in self.rows.bridges.values() if seen.owner not in ("", TUNNELS)} - {
+            network.uuid or network.name for network in inventory.networks
+        }
+        qinq = any(group.qinq for network in self.networks.values() for group in network.portgroups)
+        return Desired(
+            bridges=self.bridges,
+            ports=self.ports,
+            wirings={bridge: wires.finished() for bridge, wires in self.wires.items()},
+            bond_bridges=self.bond_bridges,
+            homes=self.homes,
+            vlan_limit=QINQ_TAGS if qinq else None,
+            tunnel_bridge=self.host.tunnel_bridge,
+            segments=tuple(dict.fromkeys(wire for _, (_, wire) in sorted(self.segments.items(), key=lambda item: item[0]))),
+            links_up=frozenset(self.links_up),
+            quiet={
+                **{name: Quiet.BRIDGE for name in self.bridges if not self.is_the_hosts(name)},
+                **{name: Quiet.PORT for name, port in self.ports.items() if port.role is Role.GUEST},
+            },
+            gone_networks=inventory.gone_networks,
+            gone_taps=inventory.gone_taps,
+            # While OVSDB has a bridge whose network no source has named, more may be unknown, and nothing is pruned.
+            complete=inventory.complete or unknown <= inventory.gone_networks,
+            networks={network.name: network for network in inventory.networks},
+            guests=self.guests,
+            tunnels=self.tunnels,
+            locals=self.locals,
+            problems=tuple(sorted(set(self.problems))),
+        )
