@@ -66,6 +66,9 @@ class Stage:
             for port in arena.ports:
                 if not port.sends:
                     self._introduce(arena, port)
+            for host in HOSTS:
+                # What the switch has cached follows what it has learned with its next look at the cache.
+                self.world.on(host, "ovs-appctl revalidator/wait")
             self._fire(arena, "known", outcome)
             wire.until(self._sentinel(arena, next(port for port in arena.ports if port.sends), outcome))
             frames = [frame for _, frame in wire.frames()]
