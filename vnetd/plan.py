@@ -2,7 +2,7 @@
 
 The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
-both); then how bridges handle fragments, and meters that flows will name; then each bridge's flows in one bundle;
+both); then how bridges handle fragments, and meters and groups that flows will name; then each bridge's flows in one bundle;
 then meters that no flow names any more; then the kernel is told to keep out of taps
 and bridges; links last, so that a tap comes up when its policy is there. A port that the switch has not made yet has no number, so its
 flows come out of the next plan, made after the rows were applied and read again.
@@ -22,6 +22,7 @@ from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
     Desired,
+    Group,
     Meter,
     Observed,
     Quiet,
@@ -29,10 +30,12 @@ from vnetd.model.state import (
     Table,
 )
 from vnetd.pipeline import (
+    OUR_GROUPS,
     Flow,
     MeterKind,
     bond_flows,
     by_lines,
+    groups_of,
     is_learned,
     is_learned_here,
     is_ours,
@@ -44,6 +47,7 @@ from vnetd.pipeline import (
 from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable, vlan_limit
 
 _METER = re.compile(r"meter:(\d+)")
+_GROUP = re.compile(r"group:(\d+)")
 
 QUIET_WORDS = {
     Quiet.BRIDGE: "no link-local address, no router advertisements",
@@ -95,6 +99,19 @@ class ChangeMeters:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeGroups:
+    """Groups to make, or to make what they must be, and groups to delete, of one bridge, by number."""
+
+    bridge: str
+    put: tuple[tuple[int, Group], ...]
+    drop: tuple[int, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"- group {number} on {self.bridge}" for number in self.drop)
+        yield from (f"+ group {number} on {self.bridge}: {group}" for number, group in self.put)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All steps, in the order in which they are applied."""
 
@@ -102,6 +119,7 @@ class Plan:
     fragments: tuple[str, ...] = ()
     """Bridges whose flows would not see into the first fragment of a packet."""
     meters: tuple[ChangeMeters, ...] = ()
+    groups: tuple[ChangeGroups, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
     quiet: tuple[tuple[str, Quiet], ...] = ()
     links: tuple[str, ...] = ()
@@ -109,7 +127,7 @@ class Plan:
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.fragments or self.meters or self.flows or self.quiet or self.links)
+        return bool(self.rows or self.fragments or self.meters or self.groups or self.flows or self.quiet or self.links)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
@@ -124,10 +142,12 @@ class Plan:
         return any(MeterKind.of(one)[0] == number for one, _ in meters)
 
     def _switched(self) -> dict[str, int]:
-        """How many flows and meters are to be changed, by bridge."""
+        """How many flows, meters and groups are to be changed, by bridge."""
         counts = {step.bridge: len(step.parts()) for step in self.flows}
         for step in self.meters:
             counts[step.bridge] = counts.get(step.bridge, 0) + len(step.put) + len(step.change) + len(step.drop)
+        for groups in self.groups:
+            counts[groups.bridge] = counts.get(groups.bridge, 0) + len(groups.put) + len(groups.drop)
         return counts
 
     def by_bridge(self) -> list[tuple[str, str]]:
@@ -146,6 +166,7 @@ class Plan:
             *map(str, self.rows),
             *(f"~ bridge {name}: fragments handled as {FRAGMENTS}" for name in self.fragments),
             *(line for step in self.meters for line in step.lines()),
+            *(line for step in self.groups for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
             *(f"~ link {name} up" for name in self.links),
@@ -164,7 +185,8 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
     limit = vlan_limit(desired, observed.rows)
-    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, flows, quiet, links, expected)
+    groups = tuple(_groups(desired, observed, dropped))
+    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, groups, flows, quiet, links, expected)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:
@@ -229,6 +251,18 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         if meter_step := _meter_step(name, meters_of(desired.wirings.get(name), numbers), table, desired.complete):
             meter_steps.append(meter_step)
     return tuple(flow_steps), tuple(meter_steps)
+
+
+def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator[ChangeGroups]:
+    """Groups that flows name and that are not there, or not as they must be; and those that no flow needs any more."""
+    for name, table in sorted(observed.tables.items()):
+        wanted = groups_of(desired.wirings.get(name)) if name in desired.bridges else {}
+        put = tuple((number, group) for number, group in sorted(wanted.items()) if table.groups.get(number) != group)
+        # A group that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted group with it.
+        named = {int(number) for line in table.flows if not is_ours(line) for number in _GROUP.findall(line)}
+        drop = tuple(sorted(OUR_GROUPS & set(table.groups) - set(wanted) - named)) if desired.complete else ()
+        if (put or drop) and name not in dropped:
+            yield ChangeGroups(name, put, drop)
 
 
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:

@@ -18,7 +18,7 @@ from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.model.network import Inventory, Problem
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
-from vnetd.plan import ChangeFlows, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
+from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
 from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Database(Protocol):
 
 
 class Switch(Protocol):
-    """OpenFlow: the flows and meters of vnetd's bridges."""
+    """OpenFlow: the flows, meters and groups of vnetd's bridges."""
 
     def table(self, bridge: str) -> Table: ...
 
@@ -52,6 +52,10 @@ class Switch(Protocol):
     def put_meters(self, step: ChangeMeters) -> None: ...
 
     def drop_meters(self, step: ChangeMeters) -> None: ...
+
+    def put_groups(self, step: ChangeGroups) -> None: ...
+
+    def drop_groups(self, step: ChangeGroups) -> None: ...
 
     def counters(self, bridge: str) -> list[FlowCount]:
         """What each flow has counted."""
@@ -117,6 +121,8 @@ class Rim:
         blind = {name for name in plan.fragments if _note(problems, name, partial(self.switch.match_fragments, name))}
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.put_meters, meters))
+        for groups in plan.groups:
+            _note(problems, groups.bridge, partial(self.switch.put_groups, groups))
         for flows in (step for step in plan.flows if step.bridge not in blind):
             change = partial(_change_parts, self.switch, flows)
             for part, error in _each_alone(change, flows.parts()):
@@ -126,6 +132,8 @@ class Rim:
                 self.switch.forget(flows.bridge)
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.drop_meters, meters))
+        for groups in plan.groups:
+            _note(problems, groups.bridge, partial(self.switch.drop_groups, groups))
         for name, level in plan.quiet:
             _note(problems, name, partial(self.kernel.make_quiet, name, level), "port")
         for name in plan.links:

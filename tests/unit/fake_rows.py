@@ -16,7 +16,7 @@ from lines import FlowKey
 from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
-from vnetd.model.state import Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
+from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
 from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
 
 
@@ -34,6 +34,7 @@ class FakeBridge:
     flows: dict[FlowKey, str] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
     last_number: int = 0
+    groups: dict[int, Group] = field(default_factory=dict)
     fragments: str = "normal"
     sealed: bool = False
 

@@ -76,9 +76,12 @@ class FakeSwitch(threading.Thread):
             return self.change(xid, body)
         if kind == 15:
             command, number = struct.unpack("!H2xI", body[:8])
-            if self.stubborn or (command == 0) == (number in self.groups):
+            if self.stubborn or (command != 2 and (command == 0) == (number in self.groups)):
                 return error(xid, 6, 0 if command == 0 else 8)
-            self.groups[number] = body[2:]
+            if command == 2:
+                self.groups.pop(number, None)
+            else:
+                self.groups[number] = body[2:]
             return b""
         if kind == 18:
             return self.tell(xid, struct.unpack_from("!H", body)[0])

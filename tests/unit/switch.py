@@ -8,6 +8,7 @@ Where Open vSwitch would take either of two flows, the switch here refuses to ch
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,14 @@ A packet's first fragment shows its ports and a later one none, as in the mode n
 
 AGAIN = 0x766E6574
 """The group with one bucket, chosen by hash, that leads to table 44: the frame is parsed again on its way there."""
+
+APART = AGAIN + 1
+"""The indirect group that leads to table 57; what its bucket ends is the bucket alone."""
+
+
+class Exit(Exception):
+    """Nothing more is done for a frame, up to the nearest bucket: it has gone through the data plane once more."""
+
 
 Condition = tuple[str, int, int]
 
@@ -190,7 +199,8 @@ class Switch:
     def send(self, frame: Frame) -> Journey:
         """Let one frame through. What it makes the switch learn is there for the next one only, as in Open vSwitch."""
         run = _Run(self._find, dict(frame))
-        run.table(0)
+        with contextlib.suppress(Exit):
+            run.table(0)
         for line in run.journey.learned:
             rule = read_rule(line)
             self.learned[rule.table, rule.priority, rule.conditions] = rule
@@ -263,10 +273,17 @@ class _Run:
         self.table(int(rest))
 
     def _group(self, rest: str) -> None:
-        if int(rest) != AGAIN:
+        before, stack = dict(self.frame), list(self.stack)
+        if int(rest) == APART:
+            with contextlib.suppress(Exit):
+                self.table(57)
+            self.frame, self.stack = before, stack
+        elif int(rest) == AGAIN:
+            self.frame = parsed_again(self.frame)
+            self.table(44)
+            raise Exit
+        else:
             raise Unknown(f"the group {rest}")
-        self.frame = parsed_again(self.frame)
-        self.table(44)
 
     def _meter(self, rest: str) -> None:
         self.journey.meters.append(int(rest))

@@ -1,4 +1,4 @@
-"""OpenFlow by ``ovs-ofctl``: flows of one bridge as the switch prints them, and bundles of changes; meters without a process.
+"""OpenFlow by ``ovs-ofctl``: flows of one bridge as the switch prints them, and bundles of changes; meters and groups without a process.
 
 Strategy: the text of ``dump-flows`` is what flow values render to, so a table is a
 set of lines. A change is one bundle (OpenFlow 1.4), atomic: traffic meets the old
@@ -23,7 +23,7 @@ from vnetd.adapters.conversation import NoSuchBridge
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import FRAGMENTS, Meter, Table
-from vnetd.plan import ChangeFlows, ChangeMeters, flow_key
+from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 
 RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
@@ -46,7 +46,7 @@ class OpenFlow:
             self._known.pop(bridge, None)
 
     def table(self, bridge: str) -> Table:
-        """All flows and meters of ``bridge``; an empty table where the switch has no such bridge yet."""
+        """All flows, meters and groups of ``bridge``; an empty table where the switch has no such bridge yet."""
         if bridge not in self._known:
             self._known[bridge] = self._read(bridge)
         return self._known[bridge]
@@ -57,7 +57,8 @@ class OpenFlow:
         except NoSuchBridge:
             return Table()
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
-        return Table(lines, self._meters(bridge), fragments.read_mode(_management(bridge)), groups.has_again(_management(bridge)))
+        path = _management(bridge)
+        return Table(lines, self._meters(bridge), fragments.read_mode(path), groups.read_groups(path))
 
     def _meters(self, bridge: str) -> dict[int, Meter]:
         return meters.read_meters(_management(bridge))
@@ -80,10 +81,15 @@ class OpenFlow:
         self.forget(bridge)
         fragments.set_mode(_management(bridge), FRAGMENTS)
 
-    def parse_again(self, bridge: str) -> None:
-        """Make the group by which a frame is parsed again. Raises WorldError when the switch cannot have it."""
-        self.forget(bridge)
-        groups.put_again(_management(bridge))
+    def put_groups(self, step: ChangeGroups) -> None:
+        """Make groups; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
+        self.forget(step.bridge)
+        groups.put_groups(_management(step.bridge), step.put)
+
+    def drop_groups(self, step: ChangeGroups) -> None:
+        """Delete groups; one that is gone is success."""
+        self.forget(step.bridge)
+        groups.drop_groups(_management(step.bridge), step.drop)
 
     def put_meters(self, step: ChangeMeters) -> None:
         """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""

@@ -96,6 +96,29 @@ class Meter:
         return f"{self.rate} {'packets/s' if self.unit == 'pktps' else 'kbit/s'}"
 
 
+class GroupKind(StrEnum):
+    """What a group does with its one bucket (OpenFlow 1.4, 5.6.1).
+
+    SELECT: the frame goes through the data plane once more and is parsed anew, since that is how Open vSwitch
+    comes by the hash that it chooses a bucket with. INDIRECT: what the bucket ends does not end
+    the actions that follow the group.
+    """
+
+    SELECT = "select"
+    INDIRECT = "indirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group with one bucket, in which the frame goes on in ``table``."""
+
+    kind: GroupKind
+    table: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}, to table {self.table}"
+
+
 @dataclass(frozen=True, slots=True)
 class GuestWire:
     """What the pipeline must know about a guest's port. Without ``mac`` only ``guard='none'`` lets it speak."""
@@ -299,13 +322,15 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The flows and meters of one bridge, as the switch prints them, and what it makes of fragments (``ovs-ofctl get-frags``)."""
+    """The flows, meters and groups of one bridge, and what it makes of fragments (``ovs-ofctl get-frags``).
+
+    Flows are as the switch prints them; of the groups only those are here that are of the form of ``Group``.
+    """
 
     flows: frozenset[str] = frozenset()
     meters: Mapping[int, Meter] = field(default_factory=dict)
     fragments: str = FRAGMENTS
-    again: bool = True
-    """Whether it has the group by which a frame is parsed again."""
+    groups: Mapping[int, Group] = field(default_factory=dict)
 
 
 class Quiet(StrEnum):

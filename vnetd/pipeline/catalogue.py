@@ -32,7 +32,8 @@ patch to the tunnels or the host itself sends begins at LEARN:
     STATION   53  a guest of this host that has not spoken yet, by its MAC
     HOST      54  the bridge's own port, where the network lets it be reached
     COPY      55  the copies of FLOOD that must not have a second tag
-    SERVICE   56  the service VLAN's tag off, and the frame parsed again
+    SERVICE   56  for a dot1q-tunnel port: to STRIP, from where the frame comes back whatever becomes of it there
+    STRIP     57  the service VLAN's tag off, and the frame parsed again
     REFUSE    60  a frame to be dropped, for the account of the port that sent it
     DROP      61  by REASON, counted for all ports, and for PORT by a flow that the switch makes itself
     COUNTED   62  those flows: (PORT, REASON)
@@ -55,7 +56,9 @@ EtherType of what stands behind the first, in which all checks here trust. Where
 looks at two, its cache of decisions takes a frame with two tags for one with the first
 alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. To
 see a customer's tag with the service VLAN's off, a frame is parsed again: the group AGAIN
-has one bucket, and choosing among buckets by hash recirculates in both data planes.
+has one bucket, and choosing among buckets by hash recirculates in both data planes. That
+ends all that was still to be done for the frame, also behind a clone, but not behind a
+group's bucket; so that the copies behind a tunnel port's are made, the group APART leads there.
 """
 
 from __future__ import annotations
@@ -100,6 +103,7 @@ class Table(IntEnum):
     HOST = 54
     COPY = 55
     SERVICE = 56
+    STRIP = 57
     REFUSE = 60
     DROP = 61
     COUNTED = 62
@@ -116,6 +120,11 @@ class TunnelTable(IntEnum):
 
 AGAIN = 0x766E6574
 """The number of the group by which a frame is parsed again; it leads to CUSTOMER."""
+
+APART = AGAIN + 1
+"""The number of the group that leads to STRIP, and whose end is no more than its own."""
+
+OUR_GROUPS = frozenset({AGAIN, APART})
 
 
 class Fact(IntEnum):

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vnetd.model.network import Guard, VlanMode
-from vnetd.model.state import GuestWire, Pool
-from vnetd.pipeline.catalogue import AGAIN, Cookie, Fact, Reason, Table
+from vnetd.model.state import Group, GroupKind, GuestWire, Pool
+from vnetd.pipeline.catalogue import AGAIN, APART, Cookie, Fact, Reason, Table
 from vnetd.pipeline.flow import PORT_HEX, Flow, goto, has, note, refuse, withhold
 from vnetd.pipeline.ingress import FOR_MANY, MULTICAST, NESTED_TYPES, TAGGED_MATCH, UNTAGGED_MATCH, own_addresses, shown
 from vnetd.pipeline.limits import copy_to, inbound_flows
@@ -62,12 +62,18 @@ def deliver_shared() -> Iterator[Flow]:
 
 
 def service_flows() -> Iterator[Flow]:
-    """SERVICE, where the bridge has dot1q-tunnel ports, and the group AGAIN with them.
+    """SERVICE and STRIP, where the bridge has dot1q-tunnel ports, and the groups of ``parsing_groups`` with them.
 
-    One flow names the group, and once: Open vSwitch 3.1 dies where a group is deleted that one flow names twice.
+    One flow names each group, and once: Open vSwitch 3.1 dies where a group is deleted that one flow names twice.
     """
-    yield Flow(Table.SERVICE, 100, TAGGED_MATCH, f"pop_vlan,group:{AGAIN}", Cookie.DELIVER)
-    yield Flow(Table.SERVICE, 0, "", withhold(Reason.FOREIGN_VLAN), Cookie.REFUSE)
+    yield Flow(Table.SERVICE, 0, "", f"group:{APART}", Cookie.DELIVER)
+    yield Flow(Table.STRIP, 100, TAGGED_MATCH, f"pop_vlan,group:{AGAIN}", Cookie.DELIVER)
+    yield Flow(Table.STRIP, 0, "", withhold(Reason.FOREIGN_VLAN), Cookie.REFUSE)
+
+
+def parsing_groups() -> dict[int, Group]:
+    """The groups by which a frame is parsed again, by number."""
+    return {AGAIN: Group(GroupKind.SELECT, Table.CUSTOMER), APART: Group(GroupKind.INDIRECT, Table.STRIP)}
 
 
 def deliver_flows(guest: GuestWire, pools: Sequence[Pool]) -> Iterator[Flow]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from vnetd.model.network import VlanMode
-from vnetd.model.state import NetworkWiring
+from vnetd.model.state import Group, NetworkWiring
+from vnetd.pipeline.deliver import parsing_groups
 from vnetd.pipeline.flow import Flow
 from vnetd.pipeline.ingress import guest_ingress, shared_ingress
 from vnetd.pipeline.limits import shared_limits
@@ -21,6 +22,7 @@ def network_flows(wiring: NetworkWiring, live: Collection[str]) -> list[Flow]:
     return flows
 
 
-def parses_again(wiring: NetworkWiring) -> bool:
-    """Whether the bridge's flows need the group AGAIN."""
-    return any(guest.vlan.mode is VlanMode.DOT1Q_TUNNEL for guest in wiring.guests)
+def groups_of(wiring: NetworkWiring | None) -> dict[int, Group]:
+    """The groups that the bridge's flows name."""
+    tunnels = wiring is not None and any(guest.vlan.mode is VlanMode.DOT1Q_TUNNEL for guest in wiring.guests)
+    return parsing_groups() if tunnels else {}
