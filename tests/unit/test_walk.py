@@ -50,6 +50,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
+        World.hand_changes_groups: (small,),
     }
     # Networks and guests come more often than the rest, or most walks would lead over empty hosts.
     often = [World.network_comes, World.guest_comes, World.ifup] * 3

@@ -12,7 +12,7 @@ from walk_sources import GUESTS, HERE, NETWORKS, PEERS, SCRIPTED, access
 from vnetd.errors import WorldError
 from vnetd.model.names import IfName
 from vnetd.model.network import Inventory, Network, Nic
-from vnetd.model.state import TUNNELS, Role, Shape
+from vnetd.model.state import TUNNELS, Group, GroupKind, Role, Shape
 from vnetd.reconcile import Outcome, Rim, reconcile
 
 
@@ -340,10 +340,20 @@ class World:
         if ours := [row for row in self.host.bridges.values() if row.owner]:
             ours[number % len(ours)].fragments = ("normal", "drop")[number % 2]
 
+    def hand_changes_groups(self, number: int) -> None:
+        """They are gone, and their flows with them, or lead elsewhere."""
+        self.doubt = True
+        for row in self.host.bridges.values():
+            if row.groups and number % 2:
+                row.groups = dict.fromkeys(row.groups, Group(GroupKind.INDIRECT, 61))
+            elif row.groups:
+                row.groups = {}
+                row.flows = {key: line for key, line in row.flows.items() if "group:" not in line}
+
     def hand_opens_a_bridge(self, number: int) -> None:
         if ours := [row for row in self.host.bridges.values() if row.owner]:
             row = ours[number % len(ours)]
-            row.fail_mode, row.flows, row.meters, row.sealed = "standalone", {}, {}, False
+            row.fail_mode, row.flows, row.meters, row.groups, row.sealed = "standalone", {}, {}, {}, False
 
     def _ports(self) -> list[str]:
         return sorted(name for name, row in self.host.ports.items() if row.mark is not None)
