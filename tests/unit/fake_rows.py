@@ -17,7 +17,7 @@ from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
 from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
-from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 
 class Trespass(AssertionError):
@@ -85,7 +85,6 @@ class FakeRows:
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
     vlan_limit: int | None = None
-    vlan_limit_was: str | None = None
     quiet: dict[str, str] = field(default_factory=dict)
     """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
@@ -103,11 +102,11 @@ class FakeRows:
         bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
-        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.vlan_limit_was)
+        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit)
 
     def apply(self, steps: Sequence[RowStep]) -> None:
         """One transaction: all of it or nothing."""
-        state = ("links", "bridges", "ports", "qos", "quiet", "vlan_limit", "vlan_limit_was")
+        state = ("links", "bridges", "ports", "qos", "quiet")
         before = copy.deepcopy({name: getattr(self, name) for name in state})
         try:
             self._burn("rows")
@@ -152,9 +151,6 @@ class FakeRows:
                 if self.ports[name].by_hand:
                     raise Trespass(f"port {name} was put by hand, and vnetd deletes it")
                 self._remove_port(name)
-            case SetVlanLimit(value, was):
-                self.vlan_limit = int(value) if value else None
-                self.vlan_limit_was = was
             case SweepShapes():
                 for key in self._strays():
                     del self.qos[key]

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from vnetd.adapters.ovsrows import SeenPorts, put_vlan, seen_port, vlan_of
+from vnetd.adapters.ovsrows import SeenPorts, put_vlan, seen_port, vlan_limit, vlan_of
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import ROLE, Role
 
@@ -62,6 +62,14 @@ def test_a_vlan_reads_back_as_it_was_written_whatever_stood_there(vlan: Vlan | N
 def test_columns_that_vnetd_never_leaves_so_differ_from_all_that_it_writes() -> None:
     assert vlan_of(port("p", tag=[10])) == Vlan(VlanMode.TRUNK, 10, (-1,))
     assert vlan_of(port("p", tag=[10], vlan_mode=["access"], cvlans=[7])) != Vlan(VlanMode.ACCESS, 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [({}, None), ({"vlan-limit": "2"}, 2), ({"vlan-limit": "0"}, 0), ({"vlan-limit": "-1"}, -1), ({"vlan-limit": "two"}, None)],
+)
+def test_the_vlan_limit_is_read_as_open_vswitch_reads_it(settings: dict[str, str], limit: int | None) -> None:
+    assert vlan_limit({"dpdk-init": "false", **settings}) == limit
 
 
 def test_a_bond_is_live_when_every_nic_is_and_says_which_is_not() -> None:
