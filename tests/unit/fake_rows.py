@@ -69,7 +69,7 @@ class FakePort:
 
 @dataclass
 class FakeQos:
-    """A QoS row and its queue, with the tap that it is marked with; ``ours`` when vnetd's mark is on it too."""
+    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it."""
 
     tap: str
     shape: Shape
@@ -193,11 +193,11 @@ class FakeRows:
         row.ids.update(port.ids)
         if port.role is Role.GUEST:
             row.policing = 0
-            self._put_shape(port.name, row, port.shape)
+            self._put_shape(row, port.shape)
         self.ports[port.name] = row
         self._number(port.name)
 
-    def _put_shape(self, tap: str, row: FakePort, shape: Shape | None) -> None:
+    def _put_shape(self, row: FakePort, shape: Shape | None) -> None:
         if shape is None:
             if row.qos is not None and self.qos[row.qos].ours:
                 del self.qos[row.qos]
@@ -205,7 +205,7 @@ class FakeRows:
         elif row.qos is not None:
             self.qos[row.qos].shape = shape
         else:
-            row.qos = self._new_qos(tap, shape, ours=True)
+            row.qos = self._new_qos("", shape, ours=True)
 
     def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:
         key = max(self.qos, default=0) + 1
@@ -289,7 +289,7 @@ class FakeRows:
         self._number(tap)
 
     def libvirt_del_port(self, tap: str) -> None:
-        """libvirt finds QoS rows by the tap that they are marked with, whoever made them, and deletes them too."""
+        """libvirt finds QoS rows by the tap that they are marked with, and deletes them too."""
         self.ports.pop(tap, None)
         self.qos = {key: row for key, row in self.qos.items() if row.tap != tap}
 

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-from uuid import uuid4
-
 import pytest
+from raw_rows import interface, port
 
 from vnetd.adapters.ovsrows import SeenPorts, put_vlan, seen_port, vlan_limit, vlan_of
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import ROLE, Role
-
-
-class Row(SimpleNamespace):
-    """Any row: columns as attributes, and the two calls that change one key of a map."""
-
-    def setkey(self, column: str, key: str, value: str) -> None:
-        getattr(self, column)[key] = value
-
-    def delkey(self, column: str, key: str) -> None:
-        del getattr(self, column)[key]
-
-
-def interface(name: str, **more: Any) -> Row:
-    columns: dict[str, Any] = {"type": "", "options": {}, "external_ids": {}, "mtu_request": [], "ofport": [1], "error": []}
-    return Row(
-        **{"uuid": uuid4(), "name": name, "ingress_policing_rate": 0, "ingress_policing_burst": 0, "lacp_current": [], **columns, **more}
-    )
-
-
-def port(name: str, *interfaces: Row, **more: Any) -> Row:
-    columns: dict[str, Any] = {"tag": [], "trunks": [], "vlan_mode": [], "cvlans": [], "other_config": {}, "bond_mode": [], "lacp": []}
-    rest = {"uuid": uuid4(), "name": name, "interfaces": list(interfaces), "fake_bridge": False, "external_ids": {}, "qos": []}
-    return Row(**{**columns, **rest, **more})
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,10 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         return [old[name] for name in names]
 
     def _put_shape(self, row: Any, port: Port) -> None:
-        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them."""
+        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them.
+
+        vnetd's own do not bear libvirt's marks, or libvirt would write into rows that are about to go, and refuse the NIC.
+        """
         qos = first(getattr(row, "qos", []))
         shape = port.shape
         if shape is None:
@@ -307,7 +310,9 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             qos.other_config = config
             qos.queues[0].other_config = config
             return
-        marks = {ROLE: str(port.role), "ifname": port.name, **{key: value for key, value in port.ids if key == "vm-id"}}
+        # What libvirt has put there since the rows were read must not be hidden by a second one: then this is all made anew.
+        row.verify("qos")
+        marks = {ROLE: str(port.role)}
         queue = self.txn.insert(self.api.tables["Queue"])
         queue.other_config, queue.external_ids = config, marks
         fresh = self.txn.insert(self.api.tables["QoS"])
