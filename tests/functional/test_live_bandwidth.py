@@ -62,8 +62,8 @@ def tune(world: World, guest: str, inbound: int, outbound: int) -> None:
     world.on("hv1", "virsh", "domiftune", guest, tap_of(world, guest), *words)
 
 
-def update_group(world: World, inside: str) -> None:
-    text = f"<portgroup name='web'>{inside}</portgroup>"
+def update_group(world: World, inside: str, name: str = "web") -> None:
+    text = f"<portgroup name='{name}'>{inside}</portgroup>"
     world.on("hv1", "virsh", "net-update", "live", "modify", "portgroup", text, "--live")
 
 
@@ -177,6 +177,23 @@ def test_no_limit_is_a_limit_of_its_own(world: World) -> None:
     world.restart_daemon("hv1")
     world.assert_settled("hv1")
     assert limits(world, "rx") == FREE_OF_LIMITS
+
+
+def test_a_limit_that_vnetd_made_gives_way_to_one_of_libvirts(world: World) -> None:
+    """libvirt does not find vnetd's row, which bears none of its marks, and puts one of its own in its place."""
+    tap, marks = tap_of(world, "tx"), "ovs-vsctl get qos $(ovs-vsctl get port {} qos) external_ids"
+    rows = "ovs-vsctl --bare --columns=_uuid list qos | grep -c .; ovs-vsctl --bare --columns=_uuid list queue | grep -c ."
+    update_group(world, bandwidth(FIFTY), "free")
+    try:
+        within_a_second(world, "tx", (FIFTY, FIFTY))
+        assert world.on("hv1", marks.format(tap)).strip() == "{vnetd-role=guest}"
+        count = world.on("hv1", rows)
+        tune(world, "tx", TEN, TEN)
+        within_a_second(world, "tx", (TEN, TEN))
+        assert f"ifname={tap}" in world.on("hv1", marks.format(tap))
+        world.until(lambda: world.on("hv1", rows) == count, 2, "vnetd's row is swept")
+    finally:
+        update_group(world, "", "free")
 
 
 @pytest.mark.parametrize("daemon", [True, False])
