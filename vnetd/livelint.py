@@ -14,7 +14,7 @@ from vnetd.model.shaping import Mtus, SeenTap
 from vnetd.model.state import Desired, Observed
 from vnetd.readback import differences
 from vnetd.shaping import guest_links
-from vnetd.validate import Text, read, texts_of
+from vnetd.validate import Place, Text, read, texts_of
 from vnetd.xmlread import is_vnetd_network, read_domain, read_network
 
 
@@ -65,9 +65,12 @@ def _lint(definitions: Definitions, taps: list[Path], underlay: Callable[[str], 
     texts += (Text(_place("guest", name), data) for name, data in sorted(definitions.guests.items()))
     texts += texts_of(taps)
     reading = read(texts, lambda network, bridge: network in networks or bridge in bridges)
+    known: dict[Place, set[str | None]] = {}
+    for place, nic in reading.nics:
+        known.setdefault(place, set()).add(nic.mac)
     for name, data in sorted(definitions.running.items()):
-        known = {nic.mac for place, nic in reading.nics if place == _place("guest", name)}
-        reading.nics += ((_place("guest", name), nic) for nic in _nics_of(data) if nic.mac not in known)
+        place = _place("guest", name)
+        reading.nics += ((place, nic) for nic in _nics_of(data) if nic.mac not in known.get(place, ()))
     # A NIC on somebody else's network is nobody's rival here.
     reading.nics = [
         (place, nic) for place, nic in reading.nics if nic.network in networks or nic.bridge in bridges or (nic.tap and not nic.network)
