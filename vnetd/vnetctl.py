@@ -99,9 +99,9 @@ def lint(files: tuple[Path, ...], underlay_mtu: int | None, as_json: bool) -> No
     FILES are as for `validate`. Without any: the definitions of the networks and guests
     of this host, and what Open vSwitch and tc really do with them.
 
-    Exit status 0 when there is nothing to say, 1 when there is, 2 when something cannot be read.
+    Exit status 0 when there is nothing to say, 1 when there is or libvirt is away, 2 when vnetd refuses something.
     """
-    found = _lint_files(files, underlay_mtu) if files else _lint_host(underlay_mtu)
+    found, complete = (_lint_files(files, underlay_mtu), True) if files else _lint_host(underlay_mtu)
     if as_json:
         words = [(str(one.place), one.line, one.element, one.text, one.refused) for one in found]
         click.echo(json.dumps([dict(zip(("where", "line", "element", "text", "error"), row, strict=True)) for row in words]))
@@ -109,7 +109,7 @@ def lint(files: tuple[Path, ...], underlay_mtu: int | None, as_json: bool) -> No
         click.echo(f"{one}")
     if any(one.refused for one in found):
         sys.exit(InputError.status)
-    if found:
+    if found or not complete:
         sys.exit(1)
 
 
@@ -289,20 +289,24 @@ def _lint_files(files: tuple[Path, ...], underlay_mtu: int | None) -> list[Findi
     return Lint(texts, read(texts), lambda network: underlay or anywhere(network)).findings()
 
 
-def _lint_host(underlay_mtu: int | None) -> list[Finding]:
+def _lint_host(underlay_mtu: int | None) -> tuple[list[Finding], bool]:
+    """What there is to say of this host, and whether its definitions were looked at."""
     from vnetd.adapters.libvirtd import Definitions, read_definitions
     from vnetd.adapters.shaping import Shaping
     from vnetd.lint import Underlay
     from vnetd.livelint import lint_host
 
     service = _local_service(remember=False)
+    complete = True
     try:
         definitions = read_definitions()
-    except Unavailable:
-        definitions = Definitions()  # Said already.
+    except Unavailable as error:
+        click.echo(f"vnetctl: {error}; no definition of a network or guest was looked at", err=True)
+        definitions, complete = Definitions(), False
     desired, observed, _ = service.look()
     taps = [path for tap in service.store.taps() if (path := service.taps / f"{tap}.xml").exists()]
-    return lint_host(desired, observed, Shaping(), definitions, taps, Underlay(underlay_mtu) if underlay_mtu else None)
+    found = lint_host(desired, observed, Shaping(), definitions, taps, Underlay(underlay_mtu) if underlay_mtu else None)
+    return found, complete
 
 
 def _local_report() -> dict[str, Any]:

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from fakes import FakeHost, mac_of, uuid_of
 
+from vnetd import vnetctl
+from vnetd.adapters import libvirtd, shaping
+from vnetd.errors import Unavailable
 from vnetd.lint import Finding, Underlay
 from vnetd.livelint import lint_host
 from vnetd.model.names import IfName
@@ -29,7 +34,7 @@ from vnetd.model.network import (
     VlanMode,
 )
 from vnetd.model.shaping import HtbClass, Mtus, SeenTap
-from vnetd.model.state import Desired, Meter, Observed
+from vnetd.model.state import Desired, Host, Meter, Observed, Rows
 from vnetd.pipeline import MeterKind, meters_of
 from vnetd.readback import differences
 from vnetd.reconcile import look, reconcile
@@ -288,3 +293,23 @@ def test_what_is_done_otherwise_comes_with_the_rest(settled: FakeHost) -> None:
     change(settled, policing=400)
     (line,) = found(settled, Written())
     assert line.startswith("port vnet1: tc polices what it sends")
+
+
+# The command.
+
+
+def test_without_libvirt_nobody_calls_the_definitions_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def away() -> None:
+        raise Unavailable("libvirt does not answer on qemu:///system: no socket")
+
+    service = SimpleNamespace(
+        look=lambda: (Desired(), Observed(Rows(), {}, Host()), None), store=SimpleNamespace(taps=tuple), taps=tmp_path
+    )
+    monkeypatch.setattr(vnetctl, "_local_service", lambda remember: service)
+    monkeypatch.setattr(libvirtd, "read_definitions", away)
+    monkeypatch.setattr(shaping, "Shaping", Tc)
+    result = CliRunner().invoke(vnetctl.main, ["lint"])
+    words = "vnetctl: libvirt does not answer on qemu:///system: no socket; no definition of a network or guest was looked at\n"
+    assert (result.output, result.exit_code) == (words, 1)
+    monkeypatch.setattr(libvirtd, "read_definitions", Written)
+    assert CliRunner().invoke(vnetctl.main, ["lint"]).exit_code == 0

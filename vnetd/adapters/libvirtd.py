@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -81,8 +82,9 @@ def read_definitions(uri: str = URI) -> Definitions:
                 _collect(found.networks, network, _defined_xml, network.name())
             for domain in connection.listAllDomains():
                 _collect(found.guests, domain, lambda one: one.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).encode(), domain.name())
-                if domain.isActive():
-                    _collect(found.running, domain, _domain_xml, domain.name())
+                with _unless_gone():
+                    if domain.isActive():
+                        _collect(found.running, domain, _domain_xml, domain.name())
         finally:
             connection.close()
     except libvirt.libvirtError as error:
@@ -122,8 +124,15 @@ def _domain_xml(domain: libvirt.virDomain) -> bytes:
 
 
 def _collect(into: dict[str, bytes], thing: T, text: Callable[[T], bytes], key: str = "") -> None:
-    try:
+    with _unless_gone():
         into[key or thing.UUIDString()] = text(thing)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """What was listed may have gone before it is asked about, a transient guest most of all, and the others are still there."""
+    try:
+        yield
     except libvirt.libvirtError as error:
         gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
         if error.get_error_code() not in gone:
