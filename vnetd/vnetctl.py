@@ -51,7 +51,22 @@ def plainly(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """All commands. What cannot be written, their help too, is one sentence as every other error."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            what = error.filename or "what there is to say cannot be written"
+            click.echo(f"vnetctl: {what}: {error.strerror}", err=True)
+            # Python writes what is left once more when it ends, and would complain itself.
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """See, check and repair this host's vnetd networks.
 

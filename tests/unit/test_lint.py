@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -234,6 +236,15 @@ def test_as_json(desk: Desk) -> None:
     assert [(one["line"], one["element"], one["error"]) for one in found] == [(4, "<filterref>", False), (5, "<vlan>", True)]
     assert {one["where"] for one in found} == {f"{desk.folder}/0.xml"}
     assert desk.run(network(), options=("--json",)).output == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["lint", "validate", "--help"])
+def test_what_cannot_be_written_is_one_sentence(desk: Desk, command: str) -> None:
+    code = "from vnetd.vnetctl import main; main()"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        arguments = [sys.executable, "-c", code, command, desk.put("0.xml", tap(NIC_TRAPS["floor"][0]))]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("vnetctl: what there is to say cannot be written: No space left on device\n", 1)
 
 
 # Whose NICs they are.
