@@ -104,6 +104,72 @@ NIC_TRAPS = {
         "write average and peak",
     ),
     "a floor alone": ("<bandwidth><inbound floor='50'/></bandwidth>", "", "<inbound>: has a floor", "write average and peak"),
+    "a peak alone": (
+        "<bandwidth><inbound peak='200'/></bandwidth>",
+        "<bandwidth><inbound average='200' peak='200'/></bandwidth>",
+        "<inbound>: has peak and no average, so that libvirt refuses it",
+        "write average='…' in it",
+    ),
+    "a burst alone": (
+        "<bandwidth><outbound burst='200'/></bandwidth>",
+        "<bandwidth><outbound average='1' burst='200'/></bandwidth>",
+        "<outbound>: has burst and no average, so that libvirt refuses it",
+        "write average='…' in it",
+    ),
+    "a limit without a number": (
+        "<bandwidth><outbound/></bandwidth>",
+        "<bandwidth/>",
+        "<outbound>: has no average, so that libvirt refuses it",
+        "write average='…' in it",
+    ),
+    "a slip in a limit": (
+        "<bandwidth><outbound avrage='100'/></bandwidth>",
+        "<bandwidth><outbound average='100'/></bandwidth>",
+        "<outbound>: has an attribute 'avrage', which libvirt does not know and drops",
+        "write average or burst",
+    ),
+    "another slip in a limit": (
+        "<bandwidth><inbound average='100' peak='100' brust='5'/></bandwidth>",
+        "<bandwidth><inbound average='100' peak='100' burst='5'/></bandwidth>",
+        "<inbound>: has an attribute 'brust', which libvirt does not know and drops",
+        "write average, peak or burst",
+    ),
+    "a limit in the wrong element": (
+        "<bandwidth average='100'/>",
+        "<bandwidth xmlns:a='urn:a' a:b='c'/>",
+        "<bandwidth>: has an attribute 'average', which libvirt does not know and drops",
+        "write average='…' in its <inbound> or <outbound>",
+    ),
+    "a slip in bandwidth": (
+        "<bandwidth><inbund average='100'/></bandwidth>",
+        "<bandwidth><x xmlns='urn:x'/></bandwidth>",
+        "<inbund>: stands in <bandwidth>, where libvirt does not know it and drops it",
+        "write <inbound> or <outbound>",
+    ),
+    "a child of a limit": (
+        "<bandwidth><outbound average='100'><burst/></outbound></bandwidth>",
+        "<bandwidth><outbound average='100'/></bandwidth>",
+        "<burst>: stands in <outbound>, where libvirt does not know it and drops it",
+        "leave it out",
+    ),
+    "a slip in a VLAN": (
+        "<vlan trnk='yes'><tag id='1'/></vlan>",
+        "<vlan trunk='yes'><tag id='1'/></vlan>",
+        "<vlan>: has an attribute 'trnk', which libvirt does not know and drops",
+        "write trunk='yes' for a trunk",
+    ),
+    "a slip in a tag's name": (
+        "<vlan><tag id='1'/><tga id='2'/></vlan>",
+        "<vlan><tag id='1'/></vlan>",
+        "<tga>: stands in <vlan>, where libvirt does not know it and drops it",
+        "write <tag id='…'/>",
+    ),
+    "a slip in a tag": (
+        "<vlan trunk='yes'><tag id='1' nativemode='tagged'/><tag id='2'/></vlan>",
+        "<vlan trunk='yes'><tag id='1' nativeMode='tagged'/><tag id='2'/></vlan>",
+        "<tag>: has an attribute 'nativemode', which libvirt does not know and drops",
+        "write id and nativeMode",
+    ),
     "several tags": (
         "<vlan><tag id='1'/><tag id='2'/></vlan>",
         "<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>",
@@ -220,6 +286,31 @@ def test_what_cannot_be_read_is_said_beside_the_traps(desk: Desk, fault: str) ->
     assert any(words in line for line in result.output.splitlines()), result.output
     assert any("<mtu>: libvirt defines no" in line for line in result.output.splitlines()), result.output
     assert all(line.startswith(f"{desk.folder}/0.xml:") for line in result.output.splitlines())
+
+
+@pytest.mark.parametrize("number", ["0", "-5", "", "1.5", "9" * 5000])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "<bandwidth><inbound average='{}'/></bandwidth>",
+        "<bandwidth><inbound average='{}' floor='1' x='y'/></bandwidth>",
+        "<bandwidth><outbound average='{}' peak='5'/></bandwidth>",
+        "<vlan trunk='yes'><tag id='{}' nativeMode='tagged'/></vlan>",
+        "<vlan><tag id='{}'/><tag id='5'/></vlan>",
+    ],
+)
+def test_no_advice_is_given_that_would_be_refused(desk: Desk, wrong: str, number: str) -> None:
+    """To write peak='0', say, since that is the average."""
+    result = desk.run(guest(interface(wrong.format(number))))
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert "is not a number from 1 to" in line
+    assert "; write" not in line
+
+
+def test_one_direction_that_is_refused_hides_no_trap_of_the_other(desk: Desk) -> None:
+    result = desk.run(guest(interface("<bandwidth><inbound average='0'/><outbound average='5' peak='5'/></bandwidth>")))
+    assert ["is not a number" in line or "<outbound>: has a peak" in line for line in result.output.splitlines()] == [True, True]
 
 
 def test_a_file_that_is_not_there_stops_no_other(desk: Desk) -> None:

@@ -68,10 +68,11 @@ def bandwidth(parent: Node) -> Bandwidth:
     node = parent.child("bandwidth")
     if node is None:
         return Bandwidth()
-    return Bandwidth(_direction(node, "inbound"), _direction(node, "outbound"))
+    return Bandwidth(direction(node, "inbound"), direction(node, "outbound"))
 
 
-def _direction(parent: Node, name: str) -> Rate | None:
+def direction(parent: Node, name: str) -> Rate | None:
+    """``<inbound>`` or ``<outbound>`` of a ``<bandwidth>``."""
     node = parent.child(name)
     if node is None or node.element.get("average") is None:
         # libvirt itself asks for average unless there is only a floor, which Open vSwitch ports cannot have.

@@ -7,9 +7,14 @@ right, so an ``<interface>`` is a sheet of its traps, which only count where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lxml import etree
+
+from vnetd.errors import InputError
+from vnetd.model.names import shown
+from vnetd.xmlread import parts
 from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, parse
 from vnetd.xmlread.node import Node
 
@@ -64,6 +69,28 @@ _REFUSED = {
     ),
 }
 """Children of a bridge-mode ``<network>``, and why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The attributes and children that libvirt knows of an element, and what to write instead of others."""
+
+    attributes: tuple[str, ...]
+    children: tuple[str, ...]
+    attribute: str
+    child: str = "leave it out"
+
+
+_KNOWN = {
+    "bandwidth": _Words(
+        ("classID",), ("inbound", "outbound"), "write average='…' in its <inbound> or <outbound>", "write <inbound> or <outbound>"
+    ),
+    # A floor is refused by a sentence of its own.
+    "inbound": _Words(("average", "peak", "burst", "floor"), (), "write average, peak or burst"),
+    "outbound": _Words(("average", "peak", "burst", "floor"), (), "write average or burst"),
+    "vlan": _Words(("trunk",), ("tag",), "write trunk='yes' for a trunk, or leave it out", "write <tag id='…'/>"),
+    "tag": _Words(("id", "nativeMode"), (), "write id and nativeMode, or leave it out"),
+}
 
 _ISOLATED = "write <vnet:policy isolated='yes'/> in the network's <vnet:portgroup>"
 
@@ -146,10 +173,13 @@ def _refused_on_openvswitch(node: Node) -> Iterator[Trap]:
 
 
 def _vlan(parent: Node) -> Iterator[Trap]:
+    if not _is_readable(parts.vlan, parent):
+        return
     for node in parent.children("vlan"):
         tags = list(node.children("tag"))
         trunk = node.element.get("trunk")
         natives = [tag for tag in tags if tag.element.get("nativeMode") is not None]
+        yield from (slip for one in (node, *tags) for slip in _slips(one))
         if len(tags) > 1 and trunk is None:
             yield _trap(node, f"has {len(tags)} tags, which make it a trunk without saying so; write trunk='yes', or one <tag>")
         if natives and len(tags) == 1:
@@ -161,16 +191,50 @@ def _vlan(parent: Node) -> Iterator[Trap]:
 
 
 def _bandwidth(parent: Node) -> Iterator[Trap]:
+    if not _is_readable(parent.child, "bandwidth"):
+        return
     for node in parent.children("bandwidth"):
-        for child in (Node(one) for one in node.element.iterchildren("inbound", "outbound")):
-            average, peak, floor = (child.element.get(name) for name in ("average", "peak", "floor"))
-            if floor is not None:
-                yield _trap(child, "has a floor, which libvirt refuses on a bridged network; write average and peak without it")
-            if child.element.tag == "inbound" and average is not None and peak is None:
-                why = "has an average and no peak, which libvirt alone takes for a guarantee that limits nothing, and vnetd for the limit"
-                yield _trap(child, f"{why}; write peak='{_short(average)}' to say so everywhere")
-            if child.element.tag == "outbound" and peak is not None:
-                yield _trap(child, "has a peak, which nobody heeds: what a guest sends is held to its average; leave it out")
+        yield from _slips(node)
+        for name in ("inbound", "outbound"):
+            if _is_readable(parts.direction, node, name):
+                yield from (trap for child in node.children(name) for trap in _direction(child))
+
+
+def _direction(child: Node) -> Iterator[Trap]:
+    slips = list(_slips(child))
+    yield from slips
+    average, peak, floor = (child.element.get(name) for name in ("average", "peak", "floor"))
+    if floor is not None:
+        yield _trap(child, "has a floor, which libvirt refuses on a bridged network; write average and peak without it")
+    elif average is None and not slips:
+        said = " and ".join(name for name in ("peak", "burst") if child.element.get(name) is not None)
+        has = f"has {said} and no average" if said else "has no average"
+        yield _trap(child, f"{has}, so that libvirt refuses it and vnetd limits nothing; write average='…' in it")
+    if child.element.tag == "inbound" and average is not None and peak is None:
+        why = "has an average and no peak, which libvirt alone takes for a guarantee that limits nothing, and vnetd for the limit"
+        yield _trap(child, f"{why}; write peak='{_short(average)}' to say so everywhere")
+    if child.element.tag == "outbound" and average is not None and peak is not None:
+        yield _trap(child, "has a peak, which nobody heeds: what a guest sends is held to its average; leave it out")
+
+
+def _is_readable(read: Callable[..., object], *arguments: object) -> bool:
+    """Whether vnetd's reader takes it. Of what it refuses it says why, and advice about the rest could be advice to write that again."""
+    try:
+        read(*arguments)
+    except InputError:
+        return False
+    return True
+
+
+def _slips(node: Node) -> Iterator[Trap]:
+    """Attributes and children that libvirt does not know here and drops without a word."""
+    known = _KNOWN[str(node.element.tag)]
+    for name in map(str, node.element.attrib):
+        if not name.startswith("{") and name not in known.attributes:
+            yield _trap(node, f"has an attribute {shown(name)}, which libvirt does not know and drops; {known.attribute}")
+    for child in map(Node, node.element.iterchildren(tag=etree.Element)):
+        if not str(child.element.tag).startswith("{") and child.element.tag not in known.children:
+            yield _trap(child, f"stands in {node.tag}, where libvirt does not know it and drops it; {known.child}")
 
 
 def _trap(node: Node, text: str = "") -> Trap:
