@@ -34,8 +34,9 @@ class World:
         return subprocess.run(self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
     def start_network(self, example: str, *hosts: str) -> None:
-        """The same file of xml/ defined and started on every host."""
-        self.start_xml((XML / example).read_text(encoding="utf-8"), *hosts)
+        """The same file of xml/ defined and started on every host, whose one NIC for uplinks is eth1."""
+        text = (XML / example).read_text(encoding="utf-8")
+        self.start_xml(re.sub(r"(<vnet:uplink dev=)'eth\d'", r"\1'eth1'", text), *hosts)
 
     def start_xml(self, text: str, *hosts: str) -> None:
         """The same network defined and started on every host."""

@@ -51,7 +51,7 @@ def peers(count: int, prefix: str) -> tuple[Peer, ...]:
 NETWORKS = {
     "isolated.xml": Network("isolated", "", IfName("br-isolated")),
     "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink((IfName("eth1"),))),
-    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink((IfName("eth1"),))),
+    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink((IfName("eth2"),))),
     "overlay-gre.xml": Network(
         "blue", "", IfName("br-blue"), portgroups=VLANS, overlay=Overlay(OverlayType.GRE, 100, peers(5, "192.0.2."))
     ),
@@ -98,14 +98,14 @@ NETWORKS = {
             PortGroup("customer-a", vlan=Vlan(VlanMode.ACCESS, 100), qinq=QinQ((10, 20), 0x88A8)),
             PortGroup("customer-b", vlan=Vlan(VlanMode.ACCESS, 200), qinq=QinQ((), 0x88A8)),
         ),
-        uplink=Uplink((IfName("eth1"),)),
+        uplink=Uplink((IfName("eth3"),)),
     ),
     "bond-uplink.xml": Network(
         "rack",
         "",
         IfName("br-rack"),
         portgroups=VLANS[:2],
-        uplink=Uplink((IfName("eth1"), IfName("eth2")), bond=Bond(IfName("bond0"), BondMode.BALANCE_TCP, Lacp.ACTIVE)),
+        uplink=Uplink((IfName("eth4"), IfName("eth5")), bond=Bond(IfName("bond0"), BondMode.BALANCE_TCP, Lacp.ACTIVE)),
     ),
     "patch.xml": Network("office", "", IfName("br-office"), vlan=Vlan(VlanMode.ACCESS, 10), patches=(IfName("br0"),)),
     "bandwidth.xml": Network(
