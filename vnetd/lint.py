@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vnetd.errors import InputError, WorldError
 from vnetd.model.network import Network, Nic, PortGroup, Vlan, VlanMode
 from vnetd.mtu import USUAL, overhead, tunnel_words
-from vnetd.policy import vlan_of
-from vnetd.validate import Place, Reading, Text
+from vnetd.validate import Place, Reading, Seat, Text
 from vnetd.xmlread import root_of
 from vnetd.xmlread.traps import NetworkSheet, NicSheet, Trap, network_sheet, nic_sheets
 
@@ -25,7 +24,7 @@ _ELEMENT = re.compile(r"<[^<>]+>")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about a place. ``refused``: vnetd does not read it so; of the others some may even be meant."""
+    """One sentence about a place. ``refused``: an error of ``validate``'s, too; of the others some may even be meant."""
 
     place: Place
     text: str
@@ -78,8 +77,7 @@ class Lint:
 
     def findings(self) -> list[Finding]:
         """All of them, in the order of the texts and their lines; each once."""
-        found = [*self._refused(), *self._beyond_reading(), *(Finding(place, *_split(words)) for place, words in self.reading.together())]
-        return self._in_order(found)
+        return self._in_order([*self._beyond_reading(), *self._refused(), *self._wrong_together()])
 
     def beyond_errors(self) -> list[Finding]:
         """Those that ``validate`` does not count among its errors."""
@@ -110,6 +108,11 @@ class Lint:
         for place, _, fault in self.reading.rows:
             if fault is not None:
                 yield Finding(place, *_split(fault), refused=True)
+
+    def _wrong_together(self) -> Iterator[Finding]:
+        for one in self.reading.together():
+            sheet = self._sheet(one.place, one.nic) if one.nic is not None else None
+            yield Finding(one.place, one.text, sheet.place.line if sheet else None, refused=True)
 
     def _traps(self) -> Iterator[Finding]:
         for place, sheet in self.networks.items():
@@ -147,17 +150,10 @@ class Lint:
                     yield _finding(place, places[group.name], f"{text}; write dscp in those portgroups that are to have it")
 
     def _mtus(self) -> Iterator[Finding]:
-        for place, nic, network in self._on_networks():
-            sheet, group = self._sheet(place, nic), network.portgroup(nic.portgroup)
-            if group is None and nic.portgroup is not None:
-                continue  # Which VLAN it is to be in nobody knows.
-            try:
-                vlan = vlan_of(nic, group, network)
-            except WorldError as error:
-                if sheet is not None:
-                    yield _finding(place, sheet.place, str(error))
-                continue
-            if network.overlay is None or sheet is None:
+        for seat in self.reading.seats():
+            place, nic, network = seat.place, seat.nic, seat.network
+            sheet, vlan = self._sheet(place, nic), _vlan(seat)
+            if network is None or network.overlay is None or sheet is None or vlan is None:
                 continue
             underlay = self.underlay(network.name)
             fits = underlay.mtu - overhead(network.overlay, vlan)
@@ -170,32 +166,18 @@ class Lint:
             else:
                 yield _finding(place, sheet.mtu or sheet.place, f"has size='{nic.mtu}', which is larger {why}; write <mtu size='{fits}'/>")
 
-    def _on_networks(self) -> Iterator[tuple[Place, Nic, Network]]:
-        """Each NIC with its network; one that a script wires has what its tap's own file says."""
-        wired = {nic.tap: nic for _, nic in self.reading.nics if nic.tap and (nic.network or nic.bridge)}
-        by_bridge = {network.bridge: network for _, network in self.reading.networks.values()}
-        for place, nic in self.reading.nics:
-            if nic.network is None and nic.bridge is None and nic.tap in wired:
-                nic = replace(wired[nic.tap], mac=nic.mac, mtu=nic.mtu, owner=nic.owner)
-            _, network = self.reading.networks.get(nic.network or "", (None, None))
-            if network is None and nic.bridge is not None:
-                network = by_bridge.get(nic.bridge)
-            if network is not None:
-                yield place, nic, network
-
     def _sheet(self, place: Place, nic: Nic) -> NicSheet | None:
         return self.places.get((place, nic.mac, nic.network)) or self.places.get((place, nic.mac, None))
 
     def _same_macs(self) -> Iterator[Finding]:
         """One MAC on two guests of a network and VLAN: the switch sends frames for it now here, now there."""
         taken: dict[tuple[str, str], dict[tuple[str, frozenset[int]], Place]] = {}
-        known = {(place, id(nic)): network for place, nic, network in self._on_networks()}
-        for place, nic in self.reading.nics:
-            network = known.get((place, id(nic)))
+        for seat in self.reading.seats():
+            place, nic, network = seat.place, seat.nic, seat.network
             name = network.name if network else nic.network or nic.bridge
             if nic.mac is None or name is None:
                 continue
-            vlans = _vlans(nic, network)
+            vlans = _vlans(seat)
             rivals = taken.setdefault((name, nic.mac), {})
             met = ((owner, at) for (owner, others), at in rivals.items() if owner != nic.owner and _may_meet(vlans, others))
             if rival := next(met, None):
@@ -212,13 +194,18 @@ def _may_meet(one: frozenset[int], other: frozenset[int]) -> bool:
     return not one or not other or bool(one & other)
 
 
-def _vlans(nic: Nic, network: Network | None) -> frozenset[int]:
-    """The VLANs that a NIC is in, 0 for none; empty where that is not known."""
-    if network is None:
-        return frozenset()
+def _vlan(seat: Seat) -> Vlan | None:
+    """The VLANs of a NIC's port, where they are known."""
     try:
-        vlan: Vlan = vlan_of(nic, network.portgroup(nic.portgroup), network)
+        return seat.vlan()
     except WorldError:
+        return None  # An error, and said as one.
+
+
+def _vlans(seat: Seat) -> frozenset[int]:
+    """The VLANs that a NIC is in, 0 for none; empty where that is not known."""
+    vlan = _vlan(seat)
+    if vlan is None:
         return frozenset()
     return frozenset(vlan.trunks) if vlan.mode not in (VlanMode.ACCESS, VlanMode.DOT1Q_TUNNEL) else frozenset({vlan.tag or 0})
 

@@ -65,6 +65,7 @@ def _lint(definitions: Definitions, taps: list[Path], underlay: Callable[[str], 
     texts += (Text(_place("guest", name), data) for name, data in sorted(definitions.guests.items()))
     texts += texts_of(taps)
     reading = read(texts, lambda network, bridge: network in networks or bridge in bridges)
+    reading.judged = True
     known: dict[Place, set[str | None]] = {}
     for place, nic in reading.nics:
         known.setdefault(place, set()).add(nic.mac)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vnetd.errors import InputError
+from vnetd.errors import InputError, WorldError
+from vnetd.intent import desire
 from vnetd.model import names
 from vnetd.model.names import IpPrefix
-from vnetd.model.network import Network, Nic
+from vnetd.model.network import Inventory, Network, Nic, PortGroup, Vlan
+from vnetd.model.state import Host, Link, Rows
+from vnetd.policy import narrowed, vlan_of
 from vnetd.xmlread import read_domain, read_interface, read_network, root_of
 
 MAX_READ = 4 * 1024 * 1024 + 1
@@ -34,18 +37,71 @@ class Text:
     tap: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What is wrong with a text only beside the others; ``nic`` is the NIC that it is about, if it is about one."""
+
+    place: Place
+    text: str
+    nic: Nic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A NIC and its network, where that is known. A ``scripted`` NIC has what the file of its tap says, which is at another place."""
+
+    place: Place
+    nic: Nic
+    network: Network | None
+    scripted: bool = False
+
+    @property
+    def group(self) -> PortGroup | None:
+        """The NIC's portgroup: who names a bridge has none."""
+        return self.network.portgroup(self.nic.portgroup) if self.network is not None and self.nic.network is not None else None
+
+    def vlan(self) -> Vlan | None:
+        """The VLANs of the port, where they are known. Raises WorldError where they contradict the portgroup."""
+        if self.network is None or (self.group is None and self.nic.portgroup is not None):
+            return None
+        return vlan_of(self.nic, self.group, self.network)
+
+
 @dataclass
 class Reading:
-    """Texts as vnetd reads them: ``rows`` has each of them and each fault of one by itself."""
+    """Texts as vnetd reads them: ``rows`` has each of them and each fault of one by itself.
+
+    ``judged``: its networks run here, so that vnetd has judged them itself, and ``status`` tells.
+    """
 
     order: dict[Place, int]
     rows: list[Row] = field(default_factory=list)
     networks: dict[str, tuple[Place, Network]] = field(default_factory=dict)
     nics: list[tuple[Place, Nic]] = field(default_factory=list)
+    judged: bool = False
 
-    def together(self) -> list[tuple[Place, str]]:
+    def together(self) -> list[Wrong]:
         """What is wrong with texts only when they are held against each other."""
-        return _unknown_portgroups(self.networks, self.nics) + _shared_addresses(self.order, self.networks, self.nics)
+        refused = [] if self.judged else _refused_networks(self.networks)
+        return [
+            *refused,
+            *_unknown_portgroups(self.networks, self.nics),
+            *_contradictions(self),
+            *_shared_addresses(self.order, self.networks, self.nics),
+        ]
+
+    def seats(self) -> Iterator[Seat]:
+        """All NICs, in order."""
+        wired = {nic.tap: nic for _, nic in self.nics if nic.tap and (nic.network or nic.bridge)}
+        by_bridge = {network.bridge: network for _, network in self.networks.values()}
+        for place, nic in self.nics:
+            file = wired.get(nic.tap) if nic.tap and nic.network is None and nic.bridge is None else None
+            if file is not None:
+                nic = replace(file, mac=nic.mac, mtu=nic.mtu, owner=nic.owner, qos=narrowed(file.qos, nic.qos))
+            _, network = self.networks.get(nic.network or "", (None, None))
+            if network is None and nic.bridge is not None:
+                network = by_bridge.get(nic.bridge)
+            yield Seat(place, nic, network, scripted=file is not None)
 
 
 def texts_of(paths: Sequence[Path]) -> list[Text]:
@@ -71,9 +127,8 @@ def read(texts: Sequence[Text], concerns: Concerns = lambda network, bridge: Tru
 def verdict(reading: Reading) -> list[Row]:
     """Each text that is good, and each thing that is wrong with one."""
     wrong = reading.together()
-    return [row for row in reading.rows if row[2] is not None or row[0] not in {place for place, _ in wrong}] + [
-        (place, "", text) for place, text in wrong
-    ]
+    places = {one.place for one in wrong}
+    return [row for row in reading.rows if row[2] is not None or row[0] not in places] + [(one.place, "", one.text) for one in wrong]
 
 
 def validate(paths: Sequence[Path]) -> list[Row]:
@@ -106,15 +161,35 @@ def _bytes(path: Path) -> bytes | InputError:
         return InputError(f"cannot be read: {error.strerror}")
 
 
-def _unknown_portgroups(networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> list[tuple[Place, str]]:
+def _refused_networks(networks: dict[str, tuple[Place, Network]]) -> list[Wrong]:
+    """What vnetd itself says of them on a host that has every NIC they name, and nothing else."""
+    uplinks = (network.uplink for _, network in networks.values() if network.uplink)
+    host = Host(links={dev: Link(up=True) for uplink in uplinks for dev in uplink.devs})
+    desired = desire(Inventory(networks=tuple(network for _, network in networks.values())), host, Rows())
+    hard = (one for one in desired.problems if one.name in networks and not one.soft)
+    return [Wrong(networks[one.name][0], f"<network> {one.name}: {one.text}") for one in hard]
+
+
+def _contradictions(reading: Reading) -> list[Wrong]:
+    """NICs whose VLANs are not what their portgroup takes: vnetd refuses their guests."""
+    found = []
+    for seat in reading.seats():
+        try:
+            seat.vlan()
+        except WorldError as error:
+            if not seat.scripted:
+                found.append(Wrong(seat.place, f"<interface>: {error}", seat.nic))
+    return found
+
+
+def _unknown_portgroups(networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> list[Wrong]:
     wrong = []
     for path, nic in nics:
         _, network = networks.get(nic.network or "", (None, None))
         if network is not None and nic.portgroup is not None and network.portgroup(nic.portgroup) is None:
             known = ", ".join(group.name for group in network.portgroups) or "none"
-            wrong.append(
-                (path, f"<source portgroup={names.shown(nic.portgroup)}>: network {network.name} has no such portgroup; it has {known}")
-            )
+            text = f"<source portgroup={names.shown(nic.portgroup)}>: network {network.name} has no such portgroup; it has {known}"
+            wrong.append(Wrong(path, text, nic))
     return wrong
 
 
@@ -133,9 +208,7 @@ class _Claim:
         return f"{element} address='{names.written(self.address)}'>"
 
 
-def _shared_addresses(
-    order: dict[Place, int], networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]
-) -> list[tuple[Place, str]]:
+def _shared_addresses(order: dict[Place, int], networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> list[Wrong]:
     """An address that two NICs of a network have is a fault of the file that is given later."""
     wrong = []
     for network, claims in _claims(networks, nics).items():
@@ -150,9 +223,9 @@ def _shared_addresses(
                 text = (
                     f"{first.owner} has {names.written(first.address)} already, in {first.path}; give each NIC of network {network} its own"
                 )
-                wrong.append((later.path, f"{later}: {text}"))
+                wrong.append(Wrong(later.path, f"{later}: {text}"))
             holders.append(claim)
-    return sorted(wrong, key=lambda row: order[row[0]])
+    return sorted(wrong, key=lambda one: order[one.place])
 
 
 def _claims(networks: dict[str, tuple[Place, Network]], nics: list[tuple[Place, Nic]]) -> dict[str, list[_Claim]]:

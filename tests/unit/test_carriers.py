@@ -236,7 +236,7 @@ def test_a_bond_of_the_kernels_may_not_be_called_as_one_of_open_vswitchs(host: F
 
 def test_a_nic_is_one_networks(host: FakeHost) -> None:
     desired = wanted(host, BLUE, replace(RED, uplink=Uplink((IfName("eth2"),))))
-    assert words(desired) == "network red: its uplink eth2 is an uplink of bridge br-blue already"
+    assert words(desired) == "network red: its uplink eth2 is an uplink of bridge br-blue already; write another NIC"
 
 
 @pytest.mark.parametrize(

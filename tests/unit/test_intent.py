@@ -291,7 +291,7 @@ def test_a_nic_in_somebodys_bridge_is_refused(host: FakeHost) -> None:
 
 def test_an_uplink_has_one_bridge(host: FakeHost) -> None:
     desired = wanted(host, uplinked(), replace(RED, uplink=Uplink((IfName("eth1"),))))
-    assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already"
+    assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already; write another NIC"
 
 
 # Overlays.

@@ -69,8 +69,15 @@ class Desk:
 
     def only(self, *texts: str, options: tuple[str, ...] = ()) -> str:
         """The one finding of these texts, which keep nobody from reading them."""
-        result = self.run(*texts, options=options)
-        assert result.exit_code == 1, result.output
+        return self._only(1, self.run(*texts, options=options))
+
+    def error(self, *texts: str) -> str:
+        """The one finding of these texts, of which vnetd serves not all."""
+        assert self.run(*texts, command="validate").exit_code == 2
+        return self._only(2, self.run(*texts))
+
+    def _only(self, status: int, result: Result) -> str:
+        assert result.exit_code == status, result.output
         (line,) = result.output.splitlines()
         return line.removeprefix(f"{self.folder}/")
 
@@ -456,13 +463,13 @@ def test_one_address_on_two_guests(desk: Desk) -> None:
         ours = f"<v:interface mac='{mac}'><v:address address='10.0.0.1'/></v:interface>"
         return guest(interface("", mac=mac), name=name, ours=ours)
 
-    line = desk.only(owner("52:54:00:00:00:01", "vm1"), owner("52:54:00:00:00:02", "vm2"))
+    line = desk.error(owner("52:54:00:00:00:01", "vm1"), owner("52:54:00:00:00:02", "vm2"))
     assert line.startswith("1.xml: <vnet:address address='10.0.0.1'>: 52:54:00:00:00:01 has 10.0.0.1 already")
 
 
 def test_a_portgroup_that_is_not_there(desk: Desk) -> None:
-    line = desk.only(network(), guest(interface("", source="network='blue' portgroup='nope'")))
-    assert "network blue has no such portgroup" in line
+    line = desk.error(network(), guest(interface("", source="network='blue' portgroup='nope'")))
+    assert line.startswith("1.xml:4: <source portgroup='nope'>: network blue has no such portgroup")
 
 
 def test_a_trunk_in_a_tunnels_portgroup(desk: Desk) -> None:
@@ -471,9 +478,28 @@ def test_a_trunk_in_a_tunnels_portgroup(desk: Desk) -> None:
         ours="<v:portgroup name='q'><v:vlan mode='dot1q-tunnel'/></v:portgroup>",
     )
     source = "network='blue' portgroup='q'"
-    line = desk.only(blue, guest(interface("<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>", source=source)))
+    line = desk.error(blue, guest(interface("<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>", source=source)))
     assert line.startswith("1.xml:4: <interface>: portgroup q is a dot1q-tunnel and the port trunk 1,2; give it one plain <tag>")
     desk.silent(blue, guest(interface("<vlan><tag id='1'/></vlan>", source=source)))
+    wired = "<interface type='ethernet'><mac address='52:54:00:00:00:04'/><script path='/x'/><target dev='0'/></interface>"
+    file = interface("<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>", source=source)
+    assert desk.error(file, blue, guest(wired)).startswith("0.xml:1: <interface>: portgroup q is a dot1q-tunnel")
+
+
+def test_who_names_a_bridge_is_in_no_portgroup(desk: Desk) -> None:
+    """Not in the default one either, whose VLAN may contradict the NIC's."""
+    blue = network(
+        "<portgroup name='q' default='yes'><vlan><tag id='20'/></vlan></portgroup>",
+        ours="<v:portgroup name='q'><v:vlan mode='dot1q-tunnel'/></v:portgroup>",
+    )
+    trunk = "<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>"
+    desk.silent(blue, guest(interface(PORT_TYPE + trunk, "bridge", source="bridge='br-blue'")))
+
+
+def test_networks_that_vnetd_does_not_serve_together_are_an_error_here_too(desk: Desk) -> None:
+    red = network().replace("<name>blue<", "<name>red<")
+    line = desk.error(network(), red)
+    assert line == "1.xml: <network> red: its bridge br-blue is network blue's already; give it a bridge of its own"
 
 
 # Limits.

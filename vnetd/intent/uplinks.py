@@ -68,7 +68,7 @@ def _take(draft: Draft, network: Network, dev: str) -> None:
 
 def _check_nic(draft: Draft, network: Network, dev: str, force: bool) -> None:
     if dev in draft.nics:
-        raise WorldError(f"its uplink {dev} is an uplink of bridge {draft.nics[dev]} already")
+        raise WorldError(f"its uplink {dev} is an uplink of bridge {draft.nics[dev]} already; write another NIC")
     if dev in draft.ports:
         raise WorldError(f"its uplink {dev} is the name of a port of bridge {draft.ports[dev].bridge}; write another name for one of them")
     seen = draft.holders.get(dev)
