@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vnetd.errors import InputError, WorldError
-from vnetd.model.network import Network, Nic, PortGroup, Vlan, VlanMode
+from vnetd.model.network import Network, Nic, Overlay, PortGroup, Vlan, VlanMode
 from vnetd.mtu import USUAL, overhead, tunnel_words
 from vnetd.validate import Place, Reading, Seat, Text
 from vnetd.xmlread import root_of
@@ -150,21 +150,26 @@ class Lint:
                     yield _finding(place, places[group.name], f"{text}; write dscp in those portgroups that are to have it")
 
     def _mtus(self) -> Iterator[Finding]:
+        carriers = _carriers([network for _, network in self.reading.networks.values()])
         for seat in self.reading.seats():
             place, nic, network = seat.place, seat.nic, seat.network
             sheet, vlan = self._sheet(place, nic), _vlan(seat)
-            if network is None or network.overlay is None or sheet is None or vlan is None:
+            if network is None or sheet is None or vlan is None:
                 continue
-            underlay = self.underlay(network.name)
-            fits = underlay.mtu - overhead(network.overlay, vlan)
-            if (nic.mtu or USUAL) <= fits:
+            rooms = ((self._room(carrier, overlay, vlan), carrier, overlay) for carrier, overlay in carriers[network.bridge])
+            fits, carrier, overlay = min(rooms, key=lambda one: one[0], default=(None, network, None))
+            if fits is None or overlay is None or (nic.mtu or USUAL) <= fits:
                 continue
-            tunnel = tunnel_words(network.overlay, vlan)
-            why = f"than {fits}, which is what network {network.name} carries ({tunnel}, over {underlay})"
+            name = carrier.name if carrier == network else f"{carrier.name}, to which patches lead from network {network.name},"
+            why = f"than {fits}, which is what network {name} carries ({tunnel_words(overlay, vlan)}, over {self.underlay(carrier.name)})"
             if nic.mtu is None:
                 yield _finding(place, sheet.place, f"has no <mtu>, so it is {USUAL} and larger {why}; write <mtu size='{fits}'/> in it")
             else:
                 yield _finding(place, sheet.mtu or sheet.place, f"has size='{nic.mtu}', which is larger {why}; write <mtu size='{fits}'/>")
+
+    def _room(self, network: Network, overlay: Overlay, vlan: Vlan) -> int:
+        """The largest packet of a port of this VLAN that the network's overlay carries."""
+        return self.underlay(network.name).mtu - overhead(overlay, vlan)
 
     def _sheet(self, place: Place, nic: Nic) -> NicSheet | None:
         return self.places.get((place, nic.mac, nic.network)) or self.places.get((place, nic.mac, None))
@@ -187,6 +192,30 @@ class Lint:
                 text = f"has {nic.mac}, which {other} has already on network {name}; give each NIC its own <mac address='…'/>"
                 yield _finding(place, sheet.place if sheet else Trap(None, "<interface>", ""), text)
             rivals.setdefault((nic.owner, vlans), place)
+
+
+def _carriers(networks: Sequence[Network]) -> dict[str, list[tuple[Network, Overlay]]]:
+    """By the bridge of each network, the overlays that its frames may take: its own, and those of networks that patches join to it."""
+    neighbours: dict[str, set[str]] = {}
+    for network in networks:
+        neighbours.setdefault(network.bridge, set()).update(network.patches)
+        for other in network.patches:
+            neighbours.setdefault(other, set()).add(network.bridge)
+    overlays: dict[str, tuple[Network, Overlay]] = {
+        network.bridge: (network, network.overlay) for network in networks if network.overlay is not None
+    }
+    found: dict[str, list[tuple[Network, Overlay]]] = {}
+    for start in neighbours:
+        if start in found:
+            continue
+        joined, ahead = {start}, [start]
+        while ahead:
+            new = neighbours[ahead.pop()] - joined
+            joined |= new
+            ahead += new
+        carriers = [overlays[bridge] for bridge in sorted(joined) if bridge in overlays]
+        found.update((bridge, carriers) for bridge in joined)
+    return found
 
 
 def _may_meet(one: frozenset[int], other: frozenset[int]) -> bool:

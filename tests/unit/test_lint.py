@@ -414,6 +414,32 @@ def test_the_tags_of_a_portgroup_take_their_room_and_two_take_twice_as_much(desk
         desk.silent(blue, guest(interface(f"<mtu size='{fits}'/>", source=source)))
 
 
+def joined(name: str, *patches: str, ours: str = "") -> str:
+    """A network on br-NAME, with patches to these bridges."""
+    inside = ours + "".join(f"<v:patch bridge='{bridge}'/>" for bridge in patches)
+    return network(ours=inside).replace("<name>blue<", f"<name>{name}<").replace("'br-blue'/>\n  <virt", f"'br-{name}'/>\n  <virt")
+
+
+def test_an_overlay_behind_patches_carries_no_more(desk: Desk) -> None:
+    """The MTU was only held against the overlay of the NIC's own network."""
+    far = joined("far", ours=overlay("gre"))
+    middle = joined("middle", "br-far")
+    for networks in ((joined("blue", "br-middle"), middle, far), (joined("blue"), joined("middle", "br-far", "br-blue"), far)):
+        line = desk.only(*networks, guest(interface("<mtu size='1459'/>")))
+        assert line.startswith(
+            "3.xml:4: <mtu>: has size='1459', which is larger than 1458, which is what network far, "
+            "to which patches lead from network blue, carries (gre over IPv4, over an underlay whose MTU is 1500); write <mtu size='1458'/>"
+        )
+        desk.silent(*networks, guest(interface("<mtu size='1458'/>")))
+    desk.silent(joined("blue", "br0"), far, guest(interface("")))
+
+
+def test_of_several_overlays_the_smallest_counts(desk: Desk) -> None:
+    far, near = joined("far", ours=overlay("gre")), joined("near", ours=overlay("geneve", PEERS6))
+    result = desk.run(joined("blue", "br-far", "br-near"), far, near, guest(interface("")))
+    assert "write <mtu size='1430'/> in it" in result.output
+
+
 def test_without_an_overlay_any_mtu_will_do(desk: Desk) -> None:
     desk.silent(network(ours="<v:uplink dev='eth1'/>"), guest(interface("<mtu size='9000'/>")))
 
