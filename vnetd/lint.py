@@ -8,15 +8,15 @@ that is not among them is taken for one of vnetd's, since somebody asks vnetd ab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vnetd.errors import InputError, WorldError
-from vnetd.model.network import Network, Nic, Overlay, PortGroup, Vlan, VlanMode
+from vnetd.model.network import Bandwidth, Network, Nic, Overlay, Qos, Rate, Vlan, VlanMode
 from vnetd.mtu import USUAL, overhead, tunnel_words
 from vnetd.validate import Place, Reading, Seat, Text
 from vnetd.xmlread import root_of
-from vnetd.xmlread.traps import NetworkSheet, NicSheet, Trap, network_sheet, nic_sheets
+from vnetd.xmlread.traps import GuestSheet, NetworkSheet, NicSheet, Trap, guest_sheet, network_sheet
 
 _WHERE = re.compile(r"line (\d+), (.*)", re.DOTALL)
 _ELEMENT = re.compile(r"<[^<>]+>")
@@ -71,7 +71,7 @@ class Lint:
     underlay: Callable[[str], Underlay] = anywhere
     stranger: bool = True
     networks: dict[Place, NetworkSheet] = field(default_factory=dict)
-    nics: dict[Place, list[NicSheet]] = field(default_factory=dict)
+    guests: dict[Place, GuestSheet] = field(default_factory=dict)
     places: dict[tuple[Place, str | None, str | None], NicSheet] = field(default_factory=dict)
     """The NICs by their place, MAC and network."""
 
@@ -87,7 +87,7 @@ class Lint:
         for text in self.texts:
             if isinstance(text.data, bytes):
                 self._stand(text.place, text.data)
-        return [*self._traps(), *self._limits(), *self._marks(), *self._mtus(), *self._same_macs()]
+        return [*self._traps(), *self._strays(), *self._limits(), *self._marks(), *self._mtus(), *self._same_macs()]
 
     def _in_order(self, found: Sequence[Finding]) -> list[Finding]:
         order = self.reading.order
@@ -98,8 +98,8 @@ class Lint:
             if root_of(data, "network", "domain", "interface") == "network":
                 self.networks[place] = network_sheet(data)
             else:
-                self.nics[place] = nic_sheets(data)
-                for sheet in self.nics[place]:
+                self.guests[place] = guest_sheet(data)
+                for sheet in self.guests[place].nics:
                     self.places.setdefault((place, sheet.mac, sheet.network), sheet)
         except InputError:
             return  # The reading says what is wrong.
@@ -117,8 +117,18 @@ class Lint:
     def _traps(self) -> Iterator[Finding]:
         for place, sheet in self.networks.items():
             yield from (_finding(place, trap) for trap in sheet.traps)
-        for place, sheets in self.nics.items():
-            yield from (_finding(place, trap) for sheet in sheets if self._is_ours(sheet) for trap in sheet.traps)
+        for place, guest in self.guests.items():
+            yield from (_finding(place, trap) for nic in guest.nics if self._is_ours(nic) for trap in nic.traps)
+
+    def _strays(self) -> Iterator[Finding]:
+        """What is said of a NIC that the guest does not have."""
+        known: set[tuple[Place, str | None]] = {(place, nic.mac) for place, nic in self.reading.nics}
+        known.update((place, nic.mac) for place, guest in self.guests.items() for nic in guest.nics)
+        for place, guest in self.guests.items():
+            for mac, at in guest.spoken_of:
+                if (place, mac) not in known:
+                    text = f"is for {mac}, which no <interface> of the guest has as its <mac address='…'/>, so it does nothing"
+                    yield _finding(place, at, f"{text}; write the MAC of one that it has, or leave it out")
 
     def _is_ours(self, sheet: NicSheet) -> bool:
         if sheet.network is not None:
@@ -130,24 +140,40 @@ class Lint:
         return known or sheet.marked or (self.stranger and sheet.virtualport == "openvswitch")
 
     def _limits(self) -> Iterator[Finding]:
-        """Limits of a port beyond what all ports share."""
+        """Limits beyond what is shared: of ports, and of a portgroup's ports together."""
         for place, network in self.reading.networks.values():
-            places = dict(self.networks[place].bandwidths)
-            for group in network.portgroups:
-                for direction in ("inbound", "outbound"):
-                    text = _beyond_shared(network, group, direction)
-                    at = places.get((group.name, direction))
-                    if text is not None and at is not None:
-                        yield _finding(place, at, text)
+            sheet, whole = self.networks[place], {"its network's": network.aggregate}
+            ports, shared = dict(sheet.bandwidths), dict(sheet.aggregates)
+            for group, direction in ((group, direction) for group in network.portgroups for direction in ("inbound", "outbound")):
+                if at := ports.get((group.name, direction)):
+                    who = f"no port of portgroup {group.name} can reach: together they have"
+                    yield from _beyond(place, at, group.bandwidth, direction, who, {"its own": group.aggregate, **whole})
+                if at := shared.get((group.name, direction)):
+                    who = f"the ports of portgroup {group.name} cannot reach: with all others they have"
+                    yield from _beyond(place, at, group.aggregate, direction, who, whole)
+        for seat in self.reading.seats():
+            nic = self._sheet(seat.place, seat.nic)
+            if seat.network is None or nic is None or seat.scripted:
+                continue  # Of a NIC that a script wires, the limit stands in its tap's own file.
+            wider = {"its network's": seat.network.aggregate} | ({"its portgroup's": seat.group.aggregate} if seat.group else {})
+            for direction, at in nic.bandwidths:
+                who = "the NIC cannot reach: with all others it has"
+                yield from _beyond(seat.place, at, seat.nic.bandwidth, direction, who, wider)
 
     def _marks(self) -> Iterator[Finding]:
-        """A portgroup that trusts its guests, in a network that marks all packets."""
+        """Who is trusted with marks, where all packets are marked."""
         for place, network in self.reading.networks.values():
             places = dict(self.networks[place].marks)
             for group in network.portgroups:
-                if group.qos.trust and group.qos.dscp is None and network.qos.dscp is not None and group.name in places:
-                    text = f"has trust='yes', but dscp='{network.qos.dscp}' of <vnet:network> replaces what the guest wrote"
-                    yield _finding(place, places[group.name], f"{text}; write dscp in those portgroups that are to have it")
+                if group.qos.trust and group.qos.dscp is None and group.name in places:
+                    yield from _marked(place, places[group.name], {"<vnet:network>": network.qos})
+        for seat in self.reading.seats():
+            nic = self._sheet(seat.place, seat.nic)
+            if seat.network is None or nic is None or nic.trust is None:
+                continue
+            wider = {f"<vnet:portgroup name='{seat.group.name}'>": seat.group.qos} if seat.group else {}
+            own = {"its tap's own file": seat.nic.qos}
+            yield from _marked(seat.place, nic.trust, {**own, **wider, "<vnet:network>": seat.network.qos})
 
     def _mtus(self) -> Iterator[Finding]:
         carriers = _carriers([network for _, network in self.reading.networks.values()])
@@ -175,23 +201,34 @@ class Lint:
         return self.places.get((place, nic.mac, nic.network)) or self.places.get((place, nic.mac, None))
 
     def _same_macs(self) -> Iterator[Finding]:
-        """One MAC on two guests of a network and VLAN: the switch sends frames for it now here, now there."""
-        taken: dict[tuple[str, str], dict[tuple[str, frozenset[int]], Place]] = {}
+        """One MAC on two NICs of a network and VLAN: the switch sends frames for it now here, now there."""
+        taken: dict[tuple[str, str], dict[tuple[object, ...], tuple[Seat, frozenset[int]]]] = {}
         for seat in self.reading.seats():
-            place, nic, network = seat.place, seat.nic, seat.network
-            name = network.name if network else nic.network or nic.bridge
+            place, nic = seat.place, seat.nic
+            name = seat.network.name if seat.network else nic.network or nic.bridge
             if nic.mac is None or name is None:
                 continue
             vlans = _vlans(seat)
             rivals = taken.setdefault((name, nic.mac), {})
-            met = ((owner, at) for (owner, others), at in rivals.items() if owner != nic.owner and _may_meet(vlans, others))
-            if rival := next(met, None):
-                owner, at = rival
-                other = owner if str(at).endswith(owner) else f"{owner} ({at})"
+            if rival := next((one for one, others in rivals.values() if _are_rivals(seat, vlans, one, others)), None):
+                owner = rival.nic.owner
+                other = owner if str(rival.place).endswith(owner) else f"{owner} ({rival.place})"
                 sheet = self._sheet(place, nic)
+                other = f"another NIC of {owner}" if owner == nic.owner else other
                 text = f"has {nic.mac}, which {other} has already on network {name}; give each NIC its own <mac address='…'/>"
                 yield _finding(place, sheet.place if sheet else Trap(None, "<interface>", ""), text)
-            rivals.setdefault((nic.owner, vlans), place)
+            rivals.setdefault((nic.owner, place, nic.tap, nic.network, vlans), (seat, vlans))
+
+
+def _are_rivals(one: Seat, vlans: frozenset[int], other: Seat, others: frozenset[int]) -> bool:
+    """Whether both are there, and would be taken for one another."""
+    if one.nic.owner == other.nic.owner:
+        # Otherwise it is a copy of the guest's file, or its reader has refused it.
+        known_apart = one.scripted or other.scripted or (one.nic.network or one.nic.bridge) != (other.nic.network or other.nic.bridge)
+        return one.place == other.place and known_apart
+    of_tap = any(this.scripted and that.nic.owner == that.nic.tap == this.nic.tap for this, that in ((one, other), (other, one)))
+    # The file of a tap and the guest that it is for speak of one NIC.
+    return not of_tap and _may_meet(vlans, others)
 
 
 def _carriers(networks: Sequence[Network]) -> dict[str, list[tuple[Network, Overlay]]]:
@@ -239,18 +276,26 @@ def _vlans(seat: Seat) -> frozenset[int]:
     return frozenset(vlan.trunks) if vlan.mode not in (VlanMode.ACCESS, VlanMode.DOT1Q_TUNNEL) else frozenset({vlan.tag or 0})
 
 
-def _beyond_shared(network: Network, group: PortGroup, direction: str) -> str | None:
-    own = getattr(group.bandwidth, direction)
-    shared = {"its own": getattr(group.aggregate, direction), "its network's": getattr(network.aggregate, direction)}
-    narrowest = min(((rate.average, whose) for whose, rate in shared.items() if rate is not None), default=None)
-    if own is None or narrowest is None:
-        return None
-    word = "peak" if direction == "inbound" and own.peak else "average"
-    limit, (most, whose) = getattr(own, word), narrowest
-    if limit <= most:
-        return None
-    text = f"has {word}='{limit}', which no port of portgroup {group.name} can reach: together they have {most} by {whose} <vnet:aggregate>"
-    return f"{text}; write {word}='{most}' or less, or a larger aggregate"
+def _beyond(place: Place, at: Trap, own: Bandwidth, direction: str, who: str, shared: Mapping[str, Bandwidth]) -> Iterator[Finding]:
+    """That a limit is larger than the least of those that are shared."""
+    rate: Rate | None = getattr(own, direction)
+    rates = ((getattr(limit, direction), whose) for whose, limit in shared.items())
+    narrowest = min(((one.average, whose) for one, whose in rates if one is not None), default=None)
+    if rate is None or narrowest is None:
+        return
+    word, limit = ("peak", rate.peak) if direction == "inbound" and rate.peak else ("average", rate.average)
+    most, whose = narrowest
+    if limit > most:
+        text = f"has {word}='{limit}', which {who} {most} by {whose} <vnet:aggregate>"
+        yield _finding(place, at, f"{text}; write {word}='{most}' or less, or a larger aggregate")
+
+
+def _marked(place: Place, at: Trap, wider: Mapping[str, Qos]) -> Iterator[Finding]:
+    """That trust does nothing, since one of the wider places has a mark."""
+    whose = next((name for name, qos in wider.items() if qos.dscp is not None), None)
+    if whose is not None:
+        text = f"has trust='yes', but dscp='{wider[whose].dscp}' of {whose} replaces what the guest wrote"
+        yield _finding(place, at, f"{text}; write dscp only where the packets are to have it")
 
 
 def _finding(place: Place, trap: Trap, text: str = "") -> Finding:

@@ -484,6 +484,42 @@ def test_the_same_guest_twice_is_no_rival_of_its_own(desk: Desk) -> None:
     desk.silent(guest(interface("")), guest(interface("")))
 
 
+def test_one_mac_on_two_nics_of_a_guest(desk: Desk) -> None:
+    """One names the network and the other its bridge, so that the guest's own file does not show it."""
+    by_bridge = interface(PORT_TYPE, "bridge", source="bridge='br-blue'")
+    line = desk.only(network(), guest(interface(""), by_bridge))
+    assert line.startswith("1.xml:5: <interface>: has 52:54:00:00:00:01, which another NIC of vm1 has already on network blue")
+    desk.silent(network(), guest(interface(""), by_bridge.replace("00:01", "00:02")))
+    desk.silent(guest(interface(""), by_bridge))
+
+
+SCRIPTED = "<interface type='ethernet'><mac address='52:54:00:00:00:01'/><script path='/x'/><target dev='{}'/></interface>"
+
+
+def test_one_mac_on_a_guest_whose_script_wires_it(desk: Desk) -> None:
+    """It was not held against any other."""
+    paths = [desk.put("blue.xml", network()), desk.put("tap9.xml", tap("<mac address='52:54:00:00:00:01'/>"))]
+    paths += [desk.put("vm.xml", guest(SCRIPTED.format("tap9")))]
+    result = CliRunner().invoke(main, ["lint", *paths])
+    assert (result.output, result.exit_code) == ("", 0)
+    paths += [desk.put("other.xml", guest(interface(""), name="vm2"))]
+    result = CliRunner().invoke(main, ["lint", *paths])
+    assert "other.xml:4: <interface>: has 52:54:00:00:00:01, which" in result.output
+    desk.put("tap9.xml", tap(""))
+    assert "which vm1 (" in CliRunner().invoke(main, ["lint", *paths]).output
+
+
+def test_what_is_said_of_a_nic_that_the_guest_does_not_have(desk: Desk) -> None:
+    slip = "<v:interface mac='52:54:00:00:00:10'/>"
+    line = desk.only(guest(interface(""), ours=slip))
+    assert line.startswith("0.xml:2: <vnet:interface>: is for 52:54:00:00:00:10, which no <interface> of the guest has as its <mac ")
+    assert "write the MAC of one that it has" in line
+    upper = "<v:interface mac='52:54:00:00:00:AB'/>"
+    desk.silent(guest(interface("", mac="52:54:00:00:00:ab"), ours=upper))
+    desk.silent(guest(interface("", mac="52:54:00:00:00:AB", kind="user"), ours=upper))
+    assert desk.run(guest(interface(""), ours="<v:interface mac='x'/>")).output.count("\n") == 1
+
+
 def test_one_address_on_two_guests(desk: Desk) -> None:
     def owner(mac: str, name: str) -> str:
         ours = f"<v:interface mac='{mac}'><v:address address='10.0.0.1'/></v:interface>"
@@ -549,6 +585,55 @@ def test_a_port_may_not_have_more_than_all_share(desk: Desk, whose: str) -> None
     assert line.startswith("0.xml:7: <inbound>: has peak='200', which no port of portgroup g can reach: together they have 199")
     assert f"by {whose} <vnet:aggregate>; write peak='199' or less" in line
     assert "<outbound>: has average='100'" in desk.only(text(200, 99))
+
+
+@pytest.mark.parametrize("whose", ["its portgroup's", "its network's"])
+def test_a_nic_may_not_have_more_than_all_share(desk: Desk, whose: str) -> None:
+    aggregate = shared(200, 100)
+    ours = aggregate if whose == "its network's" else f"<v:portgroup name='g'>{aggregate}</v:portgroup>"
+    blue = network("<portgroup name='g'/>", ours=ours)
+
+    def limited(inbound: int, outbound: int) -> str:
+        limits = f"<bandwidth><inbound average='1' peak='{inbound}'/><outbound average='{outbound}'/></bandwidth>"
+        return interface(limits, source="network='blue' portgroup='g'")
+
+    desk.silent(blue, guest(limited(200, 100)))
+    line = desk.only(blue, guest(limited(201, 100)))
+    assert line.startswith("1.xml:4: <inbound>: has peak='201', which the NIC cannot reach: with all others it has 200")
+    assert line.endswith(f"by {whose} <vnet:aggregate>; write peak='200' or less, or a larger aggregate")
+    assert "1.xml:4: <outbound>: has average='101'" in desk.only(blue, guest(limited(200, 101)))
+    assert "1.xml:1: <outbound>: has average='101'" in desk.only(blue, limited(200, 101).replace("<mac address='52:54:00:00:00:01'/>", ""))
+    desk.silent(guest(limited(201, 101)))
+
+
+def test_a_portgroup_may_not_have_more_than_its_network(desk: Desk) -> None:
+    def text(inbound: int, outbound: int) -> str:
+        return network("<portgroup name='g'/>", ours=f"{shared(200, 100)}<v:portgroup name='g'>{shared(inbound, outbound)}</v:portgroup>")
+
+    desk.silent(text(200, 100))
+    line = desk.only(text(201, 100))
+    assert line.startswith(
+        "0.xml:3: <vnet:inbound>: has average='201', which the ports of portgroup g cannot reach: with all others they have"
+    )
+    assert line.endswith("200 by its network's <vnet:aggregate>; write average='200' or less, or a larger aggregate")
+    assert "<vnet:outbound>: has average='101'" in desk.only(text(200, 101))
+
+
+@pytest.mark.parametrize("whose", ["<vnet:portgroup name='g'>", "<vnet:network>"])
+def test_trust_of_a_nic_that_is_overridden(desk: Desk, whose: str) -> None:
+    group = "<v:portgroup name='g'><v:qos dscp='46'/></v:portgroup>"
+    blue = network("<portgroup name='g'/>", ours="<v:qos dscp='46'/>" if whose == "<vnet:network>" else group)
+    nic = interface("", source="network='blue' portgroup='g'")
+
+    def trusting(trust: str) -> str:
+        return guest(nic, ours=f"<v:interface mac='52:54:00:00:00:01'><v:qos trust='{trust}'/></v:interface>")
+
+    line = desk.only(blue, trusting("yes"))
+    assert line.startswith(f"1.xml:2: <vnet:qos>: has trust='yes', but dscp='46' of {whose} replaces what the guest wrote; write dscp only")
+    desk.silent(blue, trusting("no"))
+    desk.silent(network("<portgroup name='g'/>"), trusting("yes"))
+    trusted = f"<v:interface xmlns:v='{DOMAIN_NS}'><v:qos trust='yes'/></v:interface></interface>"
+    assert "1.xml:1: <vnet:qos>: has trust='yes'" in desk.only(blue, nic.replace("</interface>", trusted))
 
 
 def test_trust_that_the_network_overrides(desk: Desk) -> None:

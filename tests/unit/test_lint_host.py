@@ -38,7 +38,7 @@ from vnetd.model.state import Desired, Host, Meter, Observed, Rows
 from vnetd.pipeline import MeterKind, meters_of
 from vnetd.readback import differences
 from vnetd.reconcile import look, reconcile
-from vnetd.xmlread import NETWORK_NS
+from vnetd.xmlread import DOMAIN_NS, NETWORK_NS
 
 HV1, HV2 = ip_address("192.0.2.11"), ip_address("192.0.2.12")
 MESH = Overlay(OverlayType.GRE, 7, (Peer("hv1", HV1), Peer("hv2", HV2)))
@@ -280,6 +280,15 @@ def test_many_running_guests_are_looked_at_in_time(settled: FakeHost) -> None:
     began = time.process_time()
     assert found(settled, Written({"blue": BLUE_XML}, guests, guests)) == []
     assert time.process_time() - began < 5
+
+
+def test_what_is_said_of_a_nic_that_is_only_plugged_does_something(settled: FakeHost) -> None:
+    ours = f"<metadata><v:domain xmlns:v='{DOMAIN_NS}'><v:interface mac='52:54:00:00:00:02'/></v:domain></metadata><devices>"
+    defined = guest_xml("web", FITS).replace(b"<devices>", ours.encode())
+    plugged = guest_xml("web", FITS, mac="52:54:00:00:00:02")
+    assert found(settled, Written({"blue": BLUE_XML}, {"web": defined}, {"web": plugged})) == []
+    (line,) = found(settled, Written({"blue": BLUE_XML}, {"web": defined}))
+    assert line.startswith("guest web:1: <vnet:interface>: is for 52:54:00:00:00:02, which no <interface> of the guest has")
 
 
 def test_a_taps_own_file(settled: FakeHost, tmp_path: Path) -> None:

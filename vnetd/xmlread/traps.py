@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from vnetd.errors import InputError
+from vnetd.model import names
 from vnetd.model.names import shown
 from vnetd.xmlread import parts
 from vnetd.xmlread.gate import DOMAIN_NS, NETWORK_NS, parse
@@ -43,6 +44,18 @@ class NicSheet:
     """Whether vnetd's own element speaks of it."""
     mtu: Trap | None = None
     traps: tuple[Trap, ...] = ()
+    bandwidths: tuple[tuple[str, Trap], ...] = ()
+    """Of each direction, the place of its limit."""
+    trust: Trap | None = None
+    """The place of the ``<vnet:qos>`` by which its marks are trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSheet:
+    """A guest, or a tap's own file, as it stands: its NICs, and by their MACs the places of what is said of NICs elsewhere in it."""
+
+    nics: tuple[NicSheet, ...]
+    spoken_of: tuple[tuple[str, Trap], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,8 @@ class NetworkSheet:
     traps: tuple[Trap, ...] = ()
     bandwidths: tuple[tuple[tuple[str, str], Trap], ...] = ()
     """Of each portgroup and direction, the place of its limit."""
+    aggregates: tuple[tuple[tuple[str, str], Trap], ...] = ()
+    """Of each portgroup and direction, the place of the limit that its ports share."""
     marks: tuple[tuple[str, Trap], ...] = ()
     """Of each portgroup, the place of its ``<vnet:qos>``."""
 
@@ -109,32 +124,40 @@ def network_sheet(data: bytes) -> NetworkSheet:
         traps += (
             _trap(one, "stands in a <portgroup>, where libvirt drops it; write it in the <interface>") for one in group.children("mtu")
         )
-        for direction in (one for node in group.children("bandwidth") for one in node.element.iterchildren("inbound", "outbound")):
-            bandwidths[group.element.get("name", ""), str(direction.tag)] = _trap(Node(direction))
-    marks = [
-        (group.element.get("name", ""), _trap(qos))
-        for ours in (Node(one) for one in root.element.iterfind(f"metadata/{{{NETWORK_NS}}}network"))
-        for group in ours.children("portgroup", NETWORK_NS)
-        for qos in group.children("qos", NETWORK_NS)
-    ]
-    return NetworkSheet(tuple(traps), tuple(bandwidths.items()), tuple(marks))
+        bandwidths.update(((group.element.get("name", ""), direction), place) for direction, place in _directions(group, "bandwidth"))
+    aggregates: dict[tuple[str, str], Trap] = {}
+    marks: list[tuple[str, Trap]] = []
+    for ours in root.element.iterfind(f"metadata/{{{NETWORK_NS}}}network/{{{NETWORK_NS}}}portgroup"):
+        name = ours.get("name", "")
+        marks += ((name, _trap(qos)) for qos in Node(ours).children("qos", NETWORK_NS))
+        aggregates.update(((name, direction), place) for direction, place in _directions(Node(ours), "aggregate", NETWORK_NS))
+    return NetworkSheet(tuple(traps), tuple(bandwidths.items()), tuple(aggregates.items()), tuple(marks))
 
 
-def nic_sheets(data: bytes) -> list[NicSheet]:
+def guest_sheet(data: bytes) -> GuestSheet:
     """Every ``<interface>`` of a guest, or the one that is a tap's own file. Raises InputError for anything else."""
     root = Node(parse(data, "domain", "interface"))
     if root.element.tag == "interface":
-        return [_nic(root, marked=True)]
-    spoken_of = {
-        (one.get("mac") or "").lower() for one in root.element.iterfind(f"metadata/{{{DOMAIN_NS}}}domain/{{{DOMAIN_NS}}}interface")
+        return GuestSheet((_nic(root, next(root.children("interface", DOMAIN_NS), None), marked=True),))
+    ours = {
+        (one.get("mac") or "").lower(): Node(one)
+        for one in root.element.iterfind(f"metadata/{{{DOMAIN_NS}}}domain/{{{DOMAIN_NS}}}interface")
     }
-    return [
-        _nic(node, (_attribute(node, "mac", "address") or "").lower() in spoken_of)
-        for node in map(Node, root.element.iterfind("devices/interface"))
-    ]
+    nics = []
+    for node in map(Node, root.element.iterfind("devices/interface")):
+        extra = ours.get((_attribute(node, "mac", "address") or "").lower())
+        nics.append(_nic(node, extra, marked=extra is not None))
+    return GuestSheet(tuple(nics), tuple((mac, _trap(one)) for mac, one in ours.items() if _is_readable(one.need, "mac", names.mac)))
 
 
-def _nic(node: Node, marked: bool) -> NicSheet:
+def _directions(parent: Node, name: str, namespace: str = "") -> Iterator[tuple[str, Trap]]:
+    """The directions that a limit of this name has, and the places of both."""
+    for node in parent.children(name, namespace):
+        for direction in ("inbound", "outbound"):
+            yield from ((direction, _trap(one)) for one in node.children(direction, namespace))
+
+
+def _nic(node: Node, ours: Node | None, *, marked: bool) -> NicSheet:
     kind = node.element.get("type", "network")
     mac = _attribute(node, "mac", "address")
     traps = [*_vlan(node), *_bandwidth(node), *_refused_on_openvswitch(node)]
@@ -148,6 +171,8 @@ def _nic(node: Node, marked: bool) -> NicSheet:
         why = "is on a bridge of Open vSwitch and does not say so, and libvirt starts no such guest"
         traps.append(_trap(node, f"{why}; write <virtualport type='openvswitch'/> in it"))
     mtu = next(node.children("mtu"), None)
+    trusts = (qos for qos in ours.children("qos", DOMAIN_NS) if qos.element.get("trust") == "yes") if ours is not None else ()
+    trust = next(iter(trusts), None)
     return NicSheet(
         place=_trap(node),
         kind=kind,
@@ -158,6 +183,8 @@ def _nic(node: Node, marked: bool) -> NicSheet:
         marked=marked,
         mtu=_trap(mtu) if mtu else None,
         traps=tuple(traps),
+        bandwidths=tuple(_directions(node, "bandwidth")),
+        trust=_trap(trust) if trust else None,
     )
 
 
