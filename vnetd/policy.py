@@ -70,7 +70,7 @@ def guest_wire(nic: Nic, tap: str, group: PortGroup | None, network: Network, bo
         neighbour=packet_meter(policy.neighbour, NEIGHBOUR_PACKETS, guard),
         packets=packet_meter(qos.pps, 0, guard),
         dscp=0 if qos.dscp is None and qos.trust is False else qos.dscp,
-        pools=tuple(pool.name for pool in pools_of(network) if pool.name in _pool_names(network, group)),
+        pools=tuple(name for name, limit in _shared(network, [group] if group else []) if limit != Bandwidth()),
     )
 
 
@@ -87,14 +87,16 @@ def vlan_of(nic: Nic, group: PortGroup | None, network: Network) -> Vlan:
 
 def pools_of(network: Network) -> tuple[Pool, ...]:
     """The limits that ports of the network share on this host: those of its portgroups, then its own."""
-    shared = [*((f"{network.name}/{group.name}", group.aggregate) for group in network.portgroups), (network.name, network.aggregate)]
     return tuple(
-        Pool(name, _number(name), rate_meter(limit.inbound), rate_meter(limit.outbound)) for name, limit in shared if limit != Bandwidth()
+        Pool(name, _number(name), rate_meter(limit.inbound), rate_meter(limit.outbound))
+        for name, limit in _shared(network, network.portgroups)
+        if limit != Bandwidth()
     )
 
 
-def _pool_names(network: Network, group: PortGroup | None) -> set[str]:
-    return {network.name, *([f"{network.name}/{group.name}"] if group else [])}
+def _shared(network: Network, groups: Sequence[PortGroup]) -> list[tuple[str, Bandwidth]]:
+    """The shared limits of these portgroups and of the network, the narrowest first, each with its name."""
+    return [*((f"{network.name}/{group.name}", group.aggregate) for group in groups), (network.name, network.aggregate)]
 
 
 def _number(name: str) -> int:
