@@ -85,6 +85,8 @@ class FakeRows:
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
     vlan_limit: int | None = None
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows."""
     quiet: dict[str, str] = field(default_factory=dict)
     """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
@@ -102,7 +104,7 @@ class FakeRows:
         bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
-        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit)
+        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.acted)
 
     def apply(self, steps: Sequence[RowStep]) -> None:
         """One transaction: all of it or nothing."""

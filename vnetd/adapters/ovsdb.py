@@ -176,8 +176,9 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
         seen.keep(uuids)
-        limit = vlan_limit(self.api._ovs.other_config)
-        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, shaped)), fakes, limit)
+        ovs = self.api._ovs
+        strays = sum(1 for _ in _strays(self.api, shaped))
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:

@@ -302,6 +302,8 @@ class Rows:
     fakes: Mapping[str, FakeBridge] = field(default_factory=dict)
     vlan_limit: int | None = None
     """other_config:vlan-limit, None where nothing is written, which means 1 (ovs-vswitchd.conf.db(5))."""
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows, as far as those who wrote them have asked it to."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
         """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
