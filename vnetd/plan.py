@@ -44,7 +44,7 @@ from vnetd.pipeline import (
     referenced_ports,
     tunnel_flows,
 )
-from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable, vlan_limit
+from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable
 
 _METER = re.compile(r"meter:(\d+)")
 _GROUP = re.compile(r"group:(\d+)")
@@ -184,9 +184,8 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
-    limit = vlan_limit(desired, observed.rows)
     groups = tuple(_groups(desired, observed, dropped))
-    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, groups, flows, quiet, links, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, quiet, links, expected)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:

@@ -86,6 +86,8 @@ def test_a_limit_taken_away_by_tc_is_named_and_what_is_said_helps(world: World) 
     world.on("hv1", f"tc qdisc del dev {tap} root")
     line = only(world)
     assert line.startswith(f"port {tap}: what it gets should be limited to 20 Mbit/s, but tc has no limit there")
+    port = world.port_of("hv1", "limited")
+    assert (port["state"], f"port {tap}: {port['error']}") == ("error", line)
     remedy = re.search(r"; (ovs-vsctl [^;]*; vnetctl apply) ", line)
     assert remedy
     world.on("hv1", remedy[1])

@@ -17,7 +17,7 @@ from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
 from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
-from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 
 class Trespass(AssertionError):
@@ -69,7 +69,7 @@ class FakePort:
 
 @dataclass
 class FakeQos:
-    """A QoS row and its queue, with the tap that it is marked with; ``ours`` when vnetd's mark is on it too."""
+    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it."""
 
     tap: str
     shape: Shape
@@ -85,7 +85,8 @@ class FakeRows:
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
     vlan_limit: int | None = None
-    vlan_limit_was: str | None = None
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows."""
     quiet: dict[str, str] = field(default_factory=dict)
     """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
@@ -103,11 +104,11 @@ class FakeRows:
         bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
-        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.vlan_limit_was)
+        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.acted)
 
     def apply(self, steps: Sequence[RowStep]) -> None:
         """One transaction: all of it or nothing."""
-        state = ("links", "bridges", "ports", "qos", "quiet", "vlan_limit", "vlan_limit_was")
+        state = ("links", "bridges", "ports", "qos", "quiet")
         before = copy.deepcopy({name: getattr(self, name) for name in state})
         try:
             self._burn("rows")
@@ -152,9 +153,6 @@ class FakeRows:
                 if self.ports[name].by_hand:
                     raise Trespass(f"port {name} was put by hand, and vnetd deletes it")
                 self._remove_port(name)
-            case SetVlanLimit(value, was):
-                self.vlan_limit = int(value) if value else None
-                self.vlan_limit_was = was
             case SweepShapes():
                 for key in self._strays():
                     del self.qos[key]
@@ -197,11 +195,11 @@ class FakeRows:
         row.ids.update(port.ids)
         if port.role is Role.GUEST:
             row.policing = 0
-            self._put_shape(port.name, row, port.shape)
+            self._put_shape(row, port.shape)
         self.ports[port.name] = row
         self._number(port.name)
 
-    def _put_shape(self, tap: str, row: FakePort, shape: Shape | None) -> None:
+    def _put_shape(self, row: FakePort, shape: Shape | None) -> None:
         if shape is None:
             if row.qos is not None and self.qos[row.qos].ours:
                 del self.qos[row.qos]
@@ -209,7 +207,7 @@ class FakeRows:
         elif row.qos is not None:
             self.qos[row.qos].shape = shape
         else:
-            row.qos = self._new_qos(tap, shape, ours=True)
+            row.qos = self._new_qos("", shape, ours=True)
 
     def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:
         key = max(self.qos, default=0) + 1
@@ -293,7 +291,7 @@ class FakeRows:
         self._number(tap)
 
     def libvirt_del_port(self, tap: str) -> None:
-        """libvirt finds QoS rows by the tap that they are marked with, whoever made them, and deletes them too."""
+        """libvirt finds QoS rows by the tap that they are marked with, and deletes them too."""
         self.ports.pop(tap, None)
         self.qos = {key: row for key, row in self.qos.items() if row.tap != tap}
 

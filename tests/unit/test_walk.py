@@ -44,7 +44,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.address_comes, World.address_goes, World.switch_restarts, World.switch_renumbers), ()),
         **dict.fromkeys((World.ethernet_guest_comes, World.ethernet_guest_goes, World.another_address_is_set), ()),
         **dict.fromkeys((World.tunnel_bridge_is_renamed, World.daemon_starts_blind), ()),
-        **dict.fromkeys((World.device_breaks, World.nic_comes_or_goes, World.hand_sets_the_vlan_limit), (small,)),
+        **dict.fromkeys((World.device_breaks, World.nic_comes_or_goes), (small,)),
         **dict.fromkeys((World.hand_takes_things_away, World.hand_makes_a_fake_bridge, World.hand_deletes_a_fake_bridge), ()),
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
@@ -138,19 +138,9 @@ def _settle(world: World) -> None:
     claimed = world.claimed()
     down = [tap for tap in world.scripted if tap in claimed and world.host.links.get(tap) is False]
     assert not set(down) - world.host.broken
-    _vlan_limit_is_right(world)
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels
-
-
-def _vlan_limit_is_right(world: World) -> None:
-    """Enough tags where there is a dot1q-tunnel, and nothing of vnetd's in the setting where there is none."""
-    host = world.host
-    if any(group.qinq for network in world.networks.values() for group in network.portgroups):
-        assert host.vlan_limit == 0 or (host.vlan_limit or 1) >= 2
-    else:
-        assert host.vlan_limit_was is None
 
 
 def _heard_by_bridge(world: World) -> dict[tuple[str, int], set[str]]:

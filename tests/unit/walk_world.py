@@ -291,9 +291,6 @@ class World:
         if row is not None and row.fake is not None:
             self.host.hand_delete_port("br-pink")
 
-    def hand_sets_the_vlan_limit(self, number: int) -> None:
-        self.host.vlan_limit = (None, 0, 1, 2)[number % 4]
-
     def hand_deletes_a_port(self, number: int) -> None:
         if ours := self._ports():
             self.host.hand_delete_port(ours[number % len(ours)])
