@@ -279,6 +279,7 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
     plain = GuestWire("vnet1", M, UNTAGGED, Guard.MAC)
     marked = replace(plain, packets=Meter(100, 100, "pktps"), dscp=46, pools=("lan/web", "lan"))
     shared = [1 << 20 | 2 * number + way for number in (7, 9) for way in (0, 1)]
+    copy = "clone(set_field:vnet1->reg1,check_pkt_larger(65535)->NXM_NX_REG0[0],resubmit(,46))"
     assert (
         changed(guest_lines(plain), added(NetworkWiring((marked,), pools=pools), "vnet1"))
         == f"""\
@@ -293,7 +294,7 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
 +table=46, priority=110,reg1=vnet1,in_port=vnet1 actions=drop  # flood
 +table=46, priority=100,reg1=vnet1 actions=meter:{shared[0]},goto_table:47  # limit
 +table=47, priority=100,reg1=vnet1 actions=meter:{shared[2]},goto_table:48  # limit
-+table=55, priority=100,vlan_tci=0x0000/0x1fff actions=clone(set_field:vnet1->reg1,check_pkt_larger(65535)->NXM_NX_REG0[0],resubmit(,46))  # flood"""
++table=55, priority=100,vlan_tci=0x0000/0x1fff actions={copy}  # flood"""
     )
 
 
