@@ -69,11 +69,15 @@ class FakePort:
 
 @dataclass
 class FakeQos:
-    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it."""
+    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it.
+
+    ``leaf`` is how many frames may wait under the limit, where somebody has said so to the kernel.
+    """
 
     tap: str
     shape: Shape
     ours: bool
+    leaf: int | None = None
 
 
 @dataclass
@@ -221,6 +225,11 @@ class FakeRows:
         if row.qos is not None:
             self.qos.pop(row.qos, None)
 
+    def limit_of(self, port: str) -> FakeQos | None:
+        """The QoS row that a port uses."""
+        row = self.ports.get(port)
+        return self.qos[row.qos] if row is not None and row.qos is not None else None
+
     def _strays(self) -> list[int]:
         used = {row.qos for row in self.ports.values()}
         return [key for key, row in self.qos.items() if row.ours and key not in used]
@@ -324,7 +333,9 @@ class FakeRows:
 
     def _port_text(self, name: str) -> str:
         seen = self._seen(name, self.ports[name])
-        state = f"quiet: {self.quiet.get(name)}{'' if seen.live else ', dead'}"
+        limit = self.limit_of(name)
+        queue = f", queue of {limit.leaf}" if seen.live and limit and limit.leaf else ""
+        state = f"quiet: {self.quiet.get(name)}{queue if seen.live else ', dead'}"
         return f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}, {state}"
 
     def _lent(self) -> Iterator[str]:

@@ -113,8 +113,9 @@ def test_the_model_knows_only_itself_and_its_errors(path: Path) -> None:
         ("readback.py", ("vnetd.model", "vnetd.pipeline", "vnetd.shaping")),
         ("drops.py", ("vnetd.model", "vnetd.pipeline", "vnetd.textual")),
         ("rowplan.py", ("vnetd.intent", "vnetd.model", "vnetd.pipeline")),
-        ("plan.py", ("vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
-        ("reconcile.py", ("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.plan", "vnetd.rowplan")),
+        ("leaves.py", ("vnetd.model",)),
+        ("plan.py", ("vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
+        ("reconcile.py", ("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.leaves", "vnetd.model", "vnetd.plan", "vnetd.rowplan")),
         (
             "adapters",
             (
