@@ -124,16 +124,15 @@ def shape(bandwidth: Bandwidth, userspace: bool = False) -> Shape | None:
     """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing.
 
     In the userspace datapath the queue under the limit is short (``vnetd.leaves``), and what a guest did not get while nobody
-    sent must be made up for by a burst: without one in the XML, a twentieth of a second's worth. It holds for the guaranteed rate
-    alone, so that rate is the whole limit there: the port has one class, which has nobody to yield to.
+    sent must be made up for by a burst: without one in the XML, a twentieth of a second's worth.
     """
     rate = bandwidth.inbound
     if rate is None:
         return None
     most = (rate.peak or rate.average) * 8000
     burst = rate.burst * 1024 * 8 if rate.burst else None
-    if userspace:
-        return Shape(most, most, burst or most // 20)
+    if burst is None and userspace:
+        burst = most // 20
     return Shape(rate.average * 8000, most, burst)
 
 
