@@ -338,7 +338,7 @@ class Daemon:
         try:
             settings = read_settings()
             self._world.renew(settings)
-            self._drop_log.lines_a_minute = settings.log_drops
+            self._drop_log.limit_to(settings.log_drops)
             self._drops_at = time.monotonic() if settings.log_drops else math.inf
             LOG.info("settings read again")
         except InputError as error:
