@@ -195,11 +195,11 @@ class FakeRows:
         row.ids.update(port.ids)
         if port.role is Role.GUEST:
             row.policing = 0
-            self._put_shape(row, port.shape)
+            self._put_shape(port.name, row, port.shape)
         self.ports[port.name] = row
         self._number(port.name)
 
-    def _put_shape(self, row: FakePort, shape: Shape | None) -> None:
+    def _put_shape(self, tap: str, row: FakePort, shape: Shape | None) -> None:
         if shape is None:
             if row.qos is not None and self.qos[row.qos].ours:
                 del self.qos[row.qos]
@@ -207,6 +207,8 @@ class FakeRows:
         elif row.qos is not None:
             self.qos[row.qos].shape = shape
         else:
+            used = {other.qos for other in self.ports.values()}
+            self.qos = {key: qos for key, qos in self.qos.items() if qos.tap != tap or key in used}
             row.qos = self._new_qos("", shape, ours=True)
 
     def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:

@@ -313,6 +313,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             return
         # What libvirt has put there since the rows were read must not be hidden by a second one: then this is all made anew.
         row.verify("qos")
+        for lost in self._cut_off(port):
+            self._delete_shape(lost)
         marks = {ROLE: str(port.role)}
         queue = self.txn.insert(self.api.tables["Queue"])
         queue.other_config, queue.external_ids = config, marks
@@ -320,6 +322,12 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         fresh.type, fresh.other_config, fresh.external_ids = "linux-htb", config, marks
         fresh.queues = {0: queue}
         row.qos = [fresh]
+
+    def _cut_off(self, port: Port) -> list[Any]:
+        """QoS rows that libvirt made for this port and no port has: libvirt would find them, and write a new limit there in vain."""
+        used, guest = self._used_shapes(), dict(port.ids).get("vm-id")
+        rows = [row for row in self.api.tables["QoS"].rows.values() if row.uuid not in used and guest is not None]
+        return [row for row in rows if (row.external_ids.get("ifname"), row.external_ids.get("vm-id")) == (port.name, guest)]
 
     def _drop_port(self, name: str) -> None:
         row, bridge = self.ports.pop(name, (None, None))
