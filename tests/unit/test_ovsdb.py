@@ -11,7 +11,7 @@ from raw_rows import Row, interface, port, shape
 
 from vnetd.adapters.ovsdb import _Apply
 from vnetd.model.state import ROLE, Port, Role, Shape
-from vnetd.rowplan import DropPort, PutPort, RowStep
+from vnetd.rowplan import DropPort, PutPort, RowStep, SweepShapes
 
 LIBVIRTS = {"vm-id": "11111111-1111-4111-8111-111111111111", "ifname": "vnet1"}
 LIMIT = Shape(800_000, 1_600_000, 64_000)
@@ -25,7 +25,7 @@ class Database:
         self.port = port("vnet1", interface("vnet1", external_ids=dict(LIBVIRTS)), qos=list(qos))
         self.bridge = Row(name="br-n", ports=[self.port])
         self.inserted: dict[str, Row] = {}
-        rows: dict[str, list[Row]] = {"Bridge": [self.bridge], "QoS": list(qos), "Queue": []}
+        rows: dict[str, list[Row]] = {"Bridge": [self.bridge], "Port": [self.port], "Interface": [], "QoS": list(qos), "Queue": []}
         tables = {name: SimpleNamespace(name=name, rows=dict(enumerate(found))) for name, found in rows.items()}
         self.api = SimpleNamespace(tables=tables)
 
@@ -73,6 +73,21 @@ def test_a_limit_of_libvirts_is_changed_in_place_and_stays_libvirts() -> None:
     assert (database.inserted, database.port.qos) == ({}, [qos])
     assert qos.external_ids == queue.external_ids == LIBVIRTS
     assert qos.other_config == queue.other_config == {"min-rate": "800000", "max-rate": "1600000", "burst": "64000"}
+
+
+def test_a_port_that_is_new_gets_its_limit_and_strays_go_beside_it() -> None:
+    """A row that was just inserted has no columns but those that were written."""
+    stray, _ = shape(**{ROLE: "guest"})
+    database = Database(stray)
+    database.port.qos = []
+    database.apply(PutPort(Port("vnet2", "br-n", Role.GUEST, shape=LIMIT), ()), SweepShapes(1))
+    assert [one.name for one in database.bridge.ports] == ["vnet1", "vnet2"]
+    assert database.bridge.ports[1].qos == [database.inserted["QoS"]]
+    assert stray.deleted
+    database = Database(stray)
+    database.port.qos = []
+    database.apply(PutPort(Port("vnet2", "br-n", Role.GUEST), ()), SweepShapes(1))
+    assert stray.deleted
 
 
 @pytest.mark.parametrize(("marks", "goes"), [({ROLE: "guest"}, True), (LIBVIRTS, False), ({}, False)])

@@ -348,7 +348,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         qos.delete()
 
     def _used_shapes(self) -> set[Any]:
-        return {port.qos[0].uuid for port, _ in self.ports.values() if port.qos}
+        """The QoS rows that ports have; a port that was just inserted has no column yet that was not written."""
+        return {qos.uuid for port, _ in self.ports.values() for qos in getattr(port, "qos", [])}
 
 
 def _config(shape: Shape) -> Mapping[str, str]:
