@@ -4,7 +4,8 @@ The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
 both); then how bridges handle fragments, and meters and groups that flows will name; then each bridge's flows in one bundle;
 then meters that no flow names any more; then the kernel is told to keep out of taps
-and bridges; links last, so that a tap comes up when its policy is there. A port that the switch has not made yet has no number, so its
+and bridges, and how long the queues under limits may be; links last, so that a tap comes
+up when its policy is there. A port that the switch has not made yet has no number, so its
 flows come out of the next plan, made after the rows were applied and read again.
 
 Nothing is dropped that vnetd or libvirt did not make, and nothing of a network is
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
@@ -122,12 +124,15 @@ class Plan:
     groups: tuple[ChangeGroups, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
     quiet: tuple[tuple[str, Quiet], ...] = ()
+    leaves: tuple[tuple[str, int], ...] = ()
+    """Limited links of the userspace datapath, with how many frames may wait there."""
     links: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.fragments or self.meters or self.groups or self.flows or self.quiet or self.links)
+        steps = (self.rows, self.fragments, self.meters, self.groups, self.flows, self.quiet, self.leaves, self.links)
+        return any(steps)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
@@ -169,6 +174,7 @@ class Plan:
             *(line for step in self.groups for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
+            *(f"~ link {name}: a queue of {frames} under its limit" for name, frames in self.leaves),
             *(f"~ link {name} up" for name in self.links),
             *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
         ]
@@ -181,11 +187,12 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
+    leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
     groups = tuple(_groups(desired, observed, dropped))
-    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, quiet, links, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, quiet, leaves, links, expected)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:

@@ -253,6 +253,24 @@ def test_a_definition_is_shown_by_plan_and_followed_after_apply(world: World) ->
     assert limits(world, "rx") == (TEN, TEN)
 
 
+def test_a_limit_that_is_taken_away_by_tc_is_told_by_status_and_the_log(world: World) -> None:
+    """tc tells nobody of a change, so the log has it when the daemon has looked without cause."""
+    tap = tap_of(world, "rx")
+    world.on("hv1", ": > /var/log/vnetd.log")
+    fault = f"port {tap}: what it gets should be limited to 10 Mbit/s, but tc has no limit there"
+    world.on("hv1", f"tc qdisc del dev {tap} root")
+    world.until(lambda: f"WARNING {fault}" in world.on("hv1", "cat /var/log/vnetd.log"), 35, "the log has it")
+    port = world.port_of("hv1", "rx")
+    assert (port["state"], f"port {tap}: {port['error']}".startswith(fault)) == ("error", True)
+    assert world.attempt("hv1", "vnetctl", "status").returncode == 1
+    world.on("hv1", str(port["error"]).removeprefix(fault).partition("; ")[2].partition(" puts it there")[0])
+    assert world.attempt("hv1", "vnetctl", "status").returncode == 0
+    assert world.port_of("hv1", "rx")["state"] == "up"
+    tune(world, "rx", FIFTY, TEN)
+    within_a_second(world, "rx", (FIFTY, TEN))
+    world.until(lambda: f"INFO no longer: {fault}" in world.on("hv1", "cat /var/log/vnetd.log"), 35, "the log has that, too")
+
+
 def test_nothing_is_left_of_guests_that_were_tuned(world: World) -> None:
     look = "ovs-vsctl --no-headings --columns=_uuid list qos | grep -c .; ovs-vsctl --no-headings --columns=_uuid list queue | grep -c ."
     look += f"; ovs-ofctl -O OpenFlow14 dump-meters {BRIDGE} | grep -c meter="

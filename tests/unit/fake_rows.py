@@ -69,11 +69,15 @@ class FakePort:
 
 @dataclass
 class FakeQos:
-    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it."""
+    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it.
+
+    ``leaf`` is how many frames may wait under the limit, where somebody has said so to the kernel.
+    """
 
     tap: str
     shape: Shape
     ours: bool
+    leaf: int | None = None
 
 
 @dataclass
@@ -85,6 +89,8 @@ class FakeRows:
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
     vlan_limit: int | None = None
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows."""
     quiet: dict[str, str] = field(default_factory=dict)
     """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
@@ -102,7 +108,7 @@ class FakeRows:
         bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
-        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit)
+        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.acted)
 
     def apply(self, steps: Sequence[RowStep]) -> None:
         """One transaction: all of it or nothing."""
@@ -193,11 +199,11 @@ class FakeRows:
         row.ids.update(port.ids)
         if port.role is Role.GUEST:
             row.policing = 0
-            self._put_shape(row, port.shape)
+            self._put_shape(port.name, row, port.shape)
         self.ports[port.name] = row
         self._number(port.name)
 
-    def _put_shape(self, row: FakePort, shape: Shape | None) -> None:
+    def _put_shape(self, tap: str, row: FakePort, shape: Shape | None) -> None:
         if shape is None:
             if row.qos is not None and self.qos[row.qos].ours:
                 del self.qos[row.qos]
@@ -205,6 +211,8 @@ class FakeRows:
         elif row.qos is not None:
             self.qos[row.qos].shape = shape
         else:
+            used = {other.qos for other in self.ports.values()}
+            self.qos = {key: qos for key, qos in self.qos.items() if qos.tap != tap or key in used}
             row.qos = self._new_qos("", shape, ours=True)
 
     def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:
@@ -216,6 +224,11 @@ class FakeRows:
         row = self.ports.pop(name)
         if row.qos is not None:
             self.qos.pop(row.qos, None)
+
+    def limit_of(self, port: str) -> FakeQos | None:
+        """The QoS row that a port uses."""
+        row = self.ports.get(port)
+        return self.qos[row.qos] if row is not None and row.qos is not None else None
 
     def _strays(self) -> list[int]:
         used = {row.qos for row in self.ports.values()}
@@ -320,7 +333,9 @@ class FakeRows:
 
     def _port_text(self, name: str) -> str:
         seen = self._seen(name, self.ports[name])
-        state = f"quiet: {self.quiet.get(name)}{'' if seen.live else ', dead'}"
+        limit = self.limit_of(name)
+        queue = f", queue of {limit.leaf}" if seen.live and limit and limit.leaf else ""
+        state = f"quiet: {self.quiet.get(name)}{queue if seen.live else ', dead'}"
         return f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}, {state}"
 
     def _lent(self) -> Iterator[str]:

@@ -20,6 +20,9 @@ class Row(SimpleNamespace):
         """Let the transaction fail, to be made anew, should this column have changed since it was read."""
         self.verified.append(column)
 
+    def addvalue(self, column: str, value: Any) -> None:
+        getattr(self, column).append(value)
+
     def delvalue(self, column: str, value: Any) -> None:
         getattr(self, column).remove(value)
 

@@ -167,6 +167,16 @@ def test_a_rate_without_peak_is_the_limit_and_one_without_burst_gets_one(host: F
     assert wire(desired, "vnet2").meter == Meter(80_000, 20_000)
 
 
+def test_in_the_userspace_datapath_a_limit_has_a_burst(host: FakeHost) -> None:
+    """A twentieth of a second's worth, where the XML says nothing else."""
+    host.datapath = "netdev"
+    host.link_comes("vnet1")
+    host.link_comes("vnet2")
+    desired = wanted(host, BLUE, nics=(nic(bandwidth=Bandwidth(Rate(1000, 2000))), nic(2, bandwidth=Bandwidth(Rate(10, 20, 7)))))
+    assert desired.ports["vnet1"].shape == Shape(8_000_000, 16_000_000, 800_000)
+    assert desired.ports["vnet2"].shape == Shape(80_000, 160_000, 7 * 1024 * 8)
+
+
 def test_the_interfaces_bandwidth_stands_as_a_whole_before_the_portgroups(host: FakeHost) -> None:
     network = replace(BLUE, portgroups=(PortGroup("web", True, bandwidth=Bandwidth(Rate(1), Rate(1))),))
     desired = wanted(host, network, nics=(nic(bandwidth=Bandwidth(Rate(5))), nic(2)))

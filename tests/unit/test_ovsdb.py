@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from raw_rows import Row, interface, port, shape
 
 from vnetd.adapters.ovsdb import _Apply
 from vnetd.model.state import ROLE, Port, Role, Shape
-from vnetd.rowplan import DropPort, PutPort, RowStep
+from vnetd.rowplan import DropPort, PutPort, RowStep, SweepShapes
 
 LIBVIRTS = {"vm-id": "11111111-1111-4111-8111-111111111111", "ifname": "vnet1"}
 LIMIT = Shape(800_000, 1_600_000, 64_000)
@@ -24,12 +25,13 @@ class Database:
         self.port = port("vnet1", interface("vnet1", external_ids=dict(LIBVIRTS)), qos=list(qos))
         self.bridge = Row(name="br-n", ports=[self.port])
         self.inserted: dict[str, Row] = {}
-        tables = {"Bridge": SimpleNamespace(rows={0: self.bridge}), "QoS": "QoS", "Queue": "Queue"}
+        rows: dict[str, list[Row]] = {"Bridge": [self.bridge], "Port": [self.port], "Interface": [], "QoS": list(qos), "Queue": []}
+        tables = {name: SimpleNamespace(name=name, rows=dict(enumerate(found))) for name, found in rows.items()}
         self.api = SimpleNamespace(tables=tables)
 
     def insert(self, table: Any) -> Row:
-        self.inserted[table] = Row(external_ids={})
-        return self.inserted[table]
+        self.inserted[table.name] = Row(uuid=uuid4(), external_ids={})
+        return self.inserted[table.name]
 
     def apply(self, *steps: RowStep) -> None:
         _Apply(self.api, steps).run_idl(self)
@@ -40,6 +42,20 @@ def test_a_limit_of_vnetds_own_bears_no_mark_of_libvirts() -> None:
     database = Database()
     database.apply(PutPort(LIMITED, ()))
     assert {name: row.external_ids for name, row in database.inserted.items()} == {"QoS": {ROLE: "guest"}, "Queue": {ROLE: "guest"}}
+    assert database.port.qos == [database.inserted["QoS"]]
+
+
+@pytest.mark.parametrize(
+    ("marks", "goes"),
+    [(LIBVIRTS, True), ({**LIBVIRTS, "ifname": "vnet2"}, False), ({**LIBVIRTS, "vm-id": "another"}, False), ({"ifname": "vnet1"}, False)],
+)
+def test_what_libvirt_made_for_the_port_goes_when_somebody_has_cut_it_off(marks: dict[str, str], goes: bool) -> None:
+    """libvirt would find that by its marks, and write a new limit where nothing comes of it."""
+    qos, queue = shape(**marks)
+    database = Database(qos)
+    database.port.qos = []
+    database.apply(PutPort(LIMITED, ()))
+    assert (qos.deleted, queue.deleted) == (goes, goes)
     assert database.port.qos == [database.inserted["QoS"]]
 
 
@@ -57,6 +73,21 @@ def test_a_limit_of_libvirts_is_changed_in_place_and_stays_libvirts() -> None:
     assert (database.inserted, database.port.qos) == ({}, [qos])
     assert qos.external_ids == queue.external_ids == LIBVIRTS
     assert qos.other_config == queue.other_config == {"min-rate": "800000", "max-rate": "1600000", "burst": "64000"}
+
+
+def test_a_port_that_is_new_gets_its_limit_and_strays_go_beside_it() -> None:
+    """A row that was just inserted has no columns but those that were written."""
+    stray, _ = shape(**{ROLE: "guest"})
+    database = Database(stray)
+    database.port.qos = []
+    database.apply(PutPort(Port("vnet2", "br-n", Role.GUEST, shape=LIMIT), ()), SweepShapes(1))
+    assert [one.name for one in database.bridge.ports] == ["vnet1", "vnet2"]
+    assert database.bridge.ports[1].qos == [database.inserted["QoS"]]
+    assert stray.deleted
+    database = Database(stray)
+    database.port.qos = []
+    database.apply(PutPort(Port("vnet2", "br-n", Role.GUEST), ()), SweepShapes(1))
+    assert stray.deleted
 
 
 @pytest.mark.parametrize(("marks", "goes"), [({ROLE: "guest"}, True), (LIBVIRTS, False), ({}, False)])

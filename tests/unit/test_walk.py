@@ -49,6 +49,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
+        **dict.fromkeys((World.hand_takes_queues_away,), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
         World.hand_changes_groups: (small,),
     }
@@ -59,7 +60,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
 
 def _new_host() -> FakeHost:
     links = {"lo": True, "eth0": True, "eth1": False, "eth2": True, "eth3": False, "eth4": True}
-    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"})
+    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"}, datapath="netdev")
 
 
 def _fresh_twin(world: World) -> FakeHost:

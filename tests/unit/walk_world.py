@@ -347,6 +347,12 @@ class World:
                 row.groups = {}
                 row.flows = {key: line for key, line in row.flows.items() if "group:" not in line}
 
+    def hand_takes_queues_away(self, number: int) -> None:
+        """With tc, or their lengths are changed; a look shows it at once, whatever is remembered."""
+        for name in self._ports():
+            if limit := self.host.limit_of(name):
+                limit.leaf = (None, 1, 1000)[number % 3]
+
     def hand_opens_a_bridge(self, number: int) -> None:
         if ours := [row for row in self.host.bridges.values() if row.owner]:
             row = ours[number % len(ours)]

@@ -176,8 +176,9 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
         seen.keep(uuids)
-        limit = vlan_limit(self.api._ovs.other_config)
-        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, shaped)), fakes, limit)
+        ovs = self.api._ovs
+        strays = sum(1 for _ in _strays(self.api, shaped))
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
@@ -312,6 +313,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             return
         # What libvirt has put there since the rows were read must not be hidden by a second one: then this is all made anew.
         row.verify("qos")
+        for lost in self._cut_off(port):
+            self._delete_shape(lost)
         marks = {ROLE: str(port.role)}
         queue = self.txn.insert(self.api.tables["Queue"])
         queue.other_config, queue.external_ids = config, marks
@@ -319,6 +322,12 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         fresh.type, fresh.other_config, fresh.external_ids = "linux-htb", config, marks
         fresh.queues = {0: queue}
         row.qos = [fresh]
+
+    def _cut_off(self, port: Port) -> list[Any]:
+        """QoS rows that libvirt made for this port and no port has: libvirt would find them, and write a new limit there in vain."""
+        used, guest = self._used_shapes(), dict(port.ids).get("vm-id")
+        rows = [row for row in self.api.tables["QoS"].rows.values() if row.uuid not in used and guest is not None]
+        return [row for row in rows if (row.external_ids.get("ifname"), row.external_ids.get("vm-id")) == (port.name, guest)]
 
     def _drop_port(self, name: str) -> None:
         row, bridge = self.ports.pop(name, (None, None))
@@ -339,7 +348,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         qos.delete()
 
     def _used_shapes(self) -> set[Any]:
-        return {port.qos[0].uuid for port, _ in self.ports.values() if port.qos}
+        """The QoS rows that ports have; a port that was just inserted has no column yet that was not written."""
+        return {qos.uuid for port, _ in self.ports.values() for qos in getattr(port, "qos", [])}
 
 
 def _config(shape: Shape) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
+from vnetd.model.shaping import Leaf
 
 OWNER = "vnetd-network"
 ROLE = "vnetd-role"
@@ -22,6 +23,10 @@ TUNNELS = "tunnels"
 
 FRAGMENTS = "nx-match"
 """How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
+
+
+USERSPACE = "netdev"
+"""The datapath type of bridges that ovs-vswitchd switches by itself, without the kernel (ovs-vswitchd.conf.db(5))."""
 
 
 class Role(StrEnum):
@@ -302,6 +307,8 @@ class Rows:
     fakes: Mapping[str, FakeBridge] = field(default_factory=dict)
     vlan_limit: int | None = None
     """other_config:vlan-limit, None where nothing is written, which means 1 (ovs-vswitchd.conf.db(5))."""
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows, as far as those who wrote them have asked it to."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
         """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
@@ -376,3 +383,5 @@ class Observed:
     host: Host
     silent: Mapping[str, str] = field(default_factory=dict)
     """Bridges of vnetd's whose tables could not be read, and why."""
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+    """The queues of limited links in the userspace datapath, where tc limits them already."""
