@@ -31,7 +31,7 @@ from vnetd.model.network import (
     Vlan,
     VlanMode,
 )
-from vnetd.model.state import Desired, Role
+from vnetd.model.state import Desired, NetworkWiring, Role
 from vnetd.reconcile import Outcome, look, reconcile
 
 
@@ -182,6 +182,28 @@ def test_a_patch_waits_for_a_network_that_does_not_run(host: FakeHost) -> None:
     assert (problem.soft, problem.text) == (True, "its patch waits for the network of bridge br-n2, which does not run")
     assert kept.kind == "bridge"
     assert {name for name, row in host.ports.items() if row.bridge == "br-n2"} == {"keeps-it"}
+
+
+@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({"patches": ("br-user",)}, joint_names("br-n1", "br-user")),
+        ({"uplink": Uplink((IfName("eth1"),), bond=Bond(IfName("bond0")))}, bond_names("br-n1")[1:]),
+    ],
+    ids=["joint", "bond"],
+)
+def test_a_patch_one_end_of_which_somebody_has_is_not_made_by_halves(
+    host: FakeHost, more: dict[str, object], names: tuple[str, str], end: int
+) -> None:
+    host.hand_bridge("br-user")
+    host.hand_port(names[end], "br-user", kind="patch")
+    desired = wanted(host, net(1, **more))
+    assert words(desired) == f"network n1: a port called {names[end]} is in bridge br-user already, by hand; remove it there first"
+    assert desired.ports == {}
+    assert (desired.segments, desired.tunnels, desired.bond_bridges) == ((), {}, {})
+    assert set(desired.bridges) == {"br-n1"}
+    assert desired.wirings["br-n1"] == NetworkWiring()
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,11 @@ class Draft:
 
     def add_patch(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         """A patch pair; each end is (port, bridge). Raises WorldError where somebody else has a port of that name."""
-        for name, bridge in (one, other):
+        for name, _ in (one, other):
             seen = self.rows.ports.get(name)
             if seen is not None and not seen.marked:
                 raise WorldError(f"a port called {name} is in bridge {seen.port.bridge} already, by hand; remove it there first")
-            peer = other[0] if name == one[0] else one[0]
+        for (name, bridge), (peer, _) in ((one, other), (other, one)):
             self.ports[name] = Port(name, bridge, Role.PATCH, "patch", (("peer", peer),))
 
     def is_the_hosts(self, bridge: str) -> bool:
