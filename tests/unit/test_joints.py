@@ -10,7 +10,7 @@ from fakes import FakeHost, mac_of, uuid_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnetd.intent import bond_names, desire, joint_names
+from vnetd.intent import bond_names, desire, joint_names, patch_names
 from vnetd.intent.loops import Joint, refused
 from vnetd.model.names import IfName
 from vnetd.model.network import (
@@ -189,9 +189,10 @@ def test_a_patch_waits_for_a_network_that_does_not_run(host: FakeHost) -> None:
     ("more", "names"),
     [
         ({"patches": ("br-user",)}, joint_names("br-n1", "br-user")),
+        ({"overlay": OVERLAY}, patch_names("br-n1")),
         ({"uplink": Uplink((IfName("eth1"),), bond=Bond(IfName("bond0")))}, bond_names("br-n1")[1:]),
     ],
-    ids=["joint", "bond"],
+    ids=["joint", "overlay", "bond"],
 )
 def test_a_patch_one_end_of_which_somebody_has_is_not_made_by_halves(
     host: FakeHost, more: dict[str, object], names: tuple[str, str], end: int
