@@ -185,6 +185,8 @@ class FakeRows:
             raise WorldError(f"OVSDB refused the change: no bridge {port.bridge} for port {port.name}")
         if not self.bridges[port.bridge].owner and port.role is not Role.PATCH:
             raise Trespass(f"bridge {port.bridge} was put by hand, and vnetd puts port {port.name} there")
+        if port.name in self.bridges:
+            raise Trespass(f"port {port.name} is its bridge's own, and vnetd takes it")
         row = self.ports.get(port.name)
         if row is not None and row.by_hand:
             raise Trespass(f"port {port.name} was put by hand, and vnetd takes it")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
-from fakes import FakeHost, mac_of, uuid_of
+from fakes import FakeBridge, FakeHost, mac_of, uuid_of
 
-from vnetd.intent import bond_names, desire
+from vnetd.intent import bond_names, desire, joint_names
 from vnetd.model.names import IfName
-from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, Uplink
+from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, Overlay, OverlayType, Peer, Uplink
 from vnetd.model.state import Desired, Quiet, Role
 from vnetd.pipeline import bond_flows
 from vnetd.reconcile import Outcome, look, reconcile
@@ -20,6 +20,7 @@ NICS = (IfName("eth1"), IfName("eth2"))
 BLUE = Network("blue", uuid_of(1), IfName("br-blue"), uplink=Uplink(NICS, bond=BOND))
 RED = Network("red", uuid_of(2), IfName("br-red"))
 NAMES = bond_names("br-blue")
+LOCAL = ip_address("192.0.2.11")
 
 
 def only(*nics: str, force: bool = False, bond: Bond | None = BOND) -> Network:
@@ -224,6 +225,111 @@ def test_the_tap_of_a_guest_is_no_nic_of_a_bond(host: FakeHost) -> None:
         "port eth2: its tap eth2 is an uplink of bridge br-blue; write another NIC there; "
         "port eth3: a port of that name is in bridge br-user already, by hand; remove it with ovs-vsctl del-port"
     )
+
+
+@pytest.mark.parametrize("bridge", ["br-user", "br-blue", "br-red", "br-vlan", "br-tun", NAMES.bridge])
+@pytest.mark.parametrize("bond", [None, BOND])
+def test_a_bridge_is_no_nic(host: FakeHost, bridge: str, bond: Bond | None) -> None:
+    """Its own port has its name: taken for a NIC, it would be torn out, and the host's own address with it."""
+    host.addresses = {LOCAL}
+    tunnelled = replace(RED, overlay=Overlay(OverlayType.GRE, 5, (Peer("hv1", LOCAL),)))
+    for name in ("br-user", "br-vlan", "br-blue", "br-red", "br-tun", NAMES.bridge):
+        host.link_comes(name)
+    host.hand_bridge("br-user")
+    host.hand_fake_bridge("br-vlan", "br-user", 7)
+    for name in ("br-blue", "br-red", "br-tun", NAMES.bridge):
+        host.bridges[name] = FakeBridge({"br-red": RED.uuid, "br-tun": "tunnels"}.get(name, BLUE.uuid), fail_mode="secure")
+    desired = wanted(host, only(bridge, *(["eth2"] if bond else []), bond=bond), tunnelled)
+    assert words(desired) == (
+        f"network blue: its uplink {bridge} is a bridge of Open vSwitch; "
+        f"write the name of a NIC, or <vnet:patch bridge='{bridge}'/> to join another bridge"
+    )
+    assert {port.role for port in desired.ports.values()} == {Role.PATCH}
+
+
+@pytest.mark.parametrize("bond", [None, BOND])
+def test_what_is_in_a_bridge_for_something_else_is_no_nic(host: FakeHost, bond: Bond | None) -> None:
+    host.link_comes("vnet1")
+    host.link_comes("vnet2")
+    red = replace(RED, patches=(IfName("br-user"),))
+    host.hand_bridge("br-user")
+    nics = (Nic(mac_of(1), "red", tap=IfName("vnet1"), owner="web"),)
+    reconcile(Inventory((red,), nics, complete=True), host.rim())
+    host.libvirt_add_port("vnet2", "br-red", {"vm-id": uuid_of(7)})
+    patch = joint_names("br-red", "br-user")[0]
+    for dev, said in (
+        ("vnet1", "is a guest's, in bridge br-red; write the name of a NIC of the host"),
+        ("vnet2", "is a guest's, in bridge br-red; write the name of a NIC of the host"),
+        (patch, "is a patch of vnetd's in bridge br-red; write the name of a NIC of the host"),
+    ):
+        desired = desire(Inventory((only(dev, bond=bond), red), nics, complete=True), host.host(), host.rows())
+        assert words(desired) == f"network blue: its uplink {dev} {said}"
+        assert desired.ports["vnet1"].role is Role.GUEST
+
+
+@pytest.mark.parametrize("kind", ["nic", "bond"])
+def test_the_uplink_of_a_network_that_is_served_is_not_taken_from_it(host: FakeHost, kind: str) -> None:
+    nics = (IfName("eth2"), IfName("eth3"))
+    green = replace(RED, uplink=Uplink(nics, bond=replace(BOND, name=IfName("mine"))) if kind == "bond" else Uplink(nics[:1]))
+    make(host, replace(BLUE, uplink=None), green)
+    for network in (BLUE, only("eth2", bond=None)):
+        desired = wanted(host, network, green)
+        assert words(desired) == "network blue: its uplink eth2 is network red's, in bridge " + (
+            f"{host.ports['mine'].bridge if kind == 'bond' else 'br-red'}; take it out of that network's <vnet:uplink> first"
+        )
+        make(host, network, green)
+    assert (host.ports["mine"].members if kind == "bond" else host.ports["eth2"].bridge) == (nics if kind == "bond" else "br-red")
+
+
+@pytest.mark.parametrize("kind", ["nic", "bond"])
+def test_a_nic_changes_networks_when_the_other_lets_go_of_it(host: FakeHost, kind: str) -> None:
+    """Whichever of the two comes first by name, and whether the other runs on or is gone."""
+    bond = BOND if kind == "bond" else None
+    have, lack = Uplink(NICS if bond else NICS[:1], bond=bond), None
+    for before, after in ((BLUE, RED), (RED, BLUE)):
+        make(host, replace(before, uplink=have), replace(after, uplink=lack))
+        outcome = make(host, replace(before, uplink=lack), replace(after, uplink=have))
+        assert outcome.problems == ()
+        assert host.ports["eth1" if bond is None else "bond0"].bridge == (bond_names(after.bridge).bridge if bond else after.bridge)
+        make(host, replace(before, uplink=have))
+        assert make(host, replace(after, uplink=have)).problems == ()
+
+
+@pytest.mark.parametrize("sources", ["some", "all"])
+@pytest.mark.parametrize("kind", ["nic", "bond", "name"])
+def test_an_uplink_stays_while_its_network_has_not_been_read(host: FakeHost, kind: str, sources: str) -> None:
+    """The other network is read first, and wants the same NIC, or a bond of the same name."""
+    bond = None if kind == "nic" else BOND
+    make(host, replace(RED, uplink=Uplink(NICS if bond else NICS[:1], bond=bond)))
+    before = {name: row.bridge for name, row in host.ports.items()}
+    takes = only("eth3") if kind == "name" else only("eth1", bond=None)
+    outcome = reconcile(Inventory((takes,), complete=sources == "all"), host.rim())
+    if sources == "all":
+        assert outcome.problems == ()
+        assert not set(host.ports) & {name for name, bridge in before.items() if bridge == "br-red"} - set(takes.uplink.devs)
+        return
+    said = "its bond's name bond0 is that of a port in bridge" if kind == "name" else "its uplink eth1 is that of a network not read yet"
+    assert said in "; ".join(map(str, outcome.problems))
+    assert {name: host.ports[name].bridge for name in before} == before
+
+
+def test_a_tap_is_not_an_uplink_of_a_network_that_has_not_been_read(host: FakeHost) -> None:
+    make(host, replace(RED, uplink=Uplink(NICS, bond=BOND)), only("eth3", bond=None))
+    nics = tuple(Nic(mac_of(number), "green", tap=IfName(f"eth{number}"), owner="web") for number in (1, 3))
+    green = Network("green", uuid_of(5), IfName("br-green"))
+    outcome = reconcile(Inventory((green,), nics), host.rim())
+    assert "; ".join(map(str, outcome.problems)) == (
+        f"port eth1: it is the bond of bridge {bond_names('br-red').bridge}; each tap needs a name of its own; "
+        "port eth3: it is the uplink of bridge br-blue; each tap needs a name of its own"
+    )
+    assert host.ports["bond0"].members == NICS
+    assert host.ports["eth3"].mark is Role.UPLINK
+
+
+def test_a_tap_is_no_bridge(host: FakeHost) -> None:
+    make(host, RED)
+    desired = desire(Inventory((RED,), (Nic(mac_of(1), "red", tap=IfName("br-red"), owner="web"),)), host.host(), host.rows())
+    assert words(desired) == "port br-red: it is a bridge of Open vSwitch; each tap needs a name of its own"
 
 
 def test_a_bond_of_the_kernels_may_not_be_called_as_one_of_open_vswitchs(host: FakeHost) -> None:

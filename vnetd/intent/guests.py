@@ -33,6 +33,7 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     )
     if network.name in draft.tags:
         wire = replace(wire, vlan=vlan_on_parent(network, draft.tags[network.name], wire.vlan))
+    _check_name(draft, nic.tap)
     _note_closed(draft, wire)
     if nic.tap not in draft.host.links:
         # A port kept for it would take the next tap of that name into this network.
@@ -55,6 +56,15 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     if nic.owner_uuid is None:
         # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
         draft.links_up.add(nic.tap)
+
+
+def _check_name(draft: Draft, tap: str) -> None:
+    """Raises WorldError where the name is a bridge's own, or that of a port which vnetd has for something else."""
+    if draft.is_bridge(tap):
+        raise WorldError("it is a bridge of Open vSwitch; each tap needs a name of its own")
+    seen = draft.holders.get(tap)
+    if seen is not None and seen.marked and not seen.libvirts and seen.port.role is not Role.GUEST:
+        raise WorldError(f"it is the {seen.port.role} of bridge {seen.port.bridge}; each tap needs a name of its own")
 
 
 def _network_of(draft: Draft, nic: Nic) -> Network | None:
