@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
@@ -14,6 +15,7 @@ from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, O
 from vnetd.model.state import Desired, Quiet, Role
 from vnetd.pipeline import bond_flows
 from vnetd.reconcile import Outcome, look, reconcile
+from vnetd.status import report
 
 BOND = Bond(IfName("bond0"), BondMode.BALANCE_SLB, Lacp.PASSIVE)
 NICS = (IfName("eth1"), IfName("eth2"))
@@ -330,6 +332,58 @@ def test_a_tap_is_no_bridge(host: FakeHost) -> None:
     make(host, RED)
     desired = desire(Inventory((RED,), (Nic(mac_of(1), "red", tap=IfName("br-red"), owner="web"),)), host.host(), host.rows())
     assert words(desired) == "port br-red: it is a bridge of Open vSwitch; each tap needs a name of its own"
+
+
+# A change that cannot be had leaves what was in force.
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        only("eth1", "eth2", "eth0"),
+        only("eth1", "eth2", "br-red"),
+        only("eth0", bond=None),
+        only("eth9", bond=None),
+        only("eth9", "eth8", bond=replace(BOND, name=IfName("other"))),
+        only("eth1", "eth3", bond=replace(BOND, name=IfName("br-red"))),
+    ],
+    ids=["route", "bridge", "single", "missing", "other", "name"],
+)
+@pytest.mark.parametrize("before", [BLUE, only("eth1", bond=None)], ids=["bond", "nic"])
+def test_a_refused_change_of_an_uplink_leaves_the_one_that_works(host: FakeHost, before: Network, mistake: Network, complete: bool) -> None:
+    make(host, before, RED)
+    ports, bridges = copy.deepcopy(host.ports), copy.deepcopy(host.bridges)
+    outcome = make(host, mistake, RED, complete=complete)
+    assert [(one.name, one.soft) for one in outcome.problems] == [("blue", False)]
+    assert (host.ports, host.bridges) == (ports, bridges)
+    (found,) = [one for one in report(outcome.desired, outcome.observed, outcome.left)["networks"] if one["name"] == "blue"]
+    assert found["state"] == "error"
+    assert found["uplink"] == ",".join(before.uplink.devs)
+    if before is BLUE:
+        assert (found["bond"]["name"], found["bond"]["mode"], found["bond"]["lacp"]) == ("bond0", "balance-slb", "passive")
+        assert [(nic["name"], nic["link"]) for nic in found["bond"]["members"]] == [("eth1", "up"), ("eth2", "up")]
+    else:
+        assert found["bond"] is None
+    assert make(host, replace(before, uplink=None), RED).problems == ()
+    assert not {"eth1", "bond0", *NAMES} & {*host.ports, *host.bridges}
+
+
+def test_what_is_left_of_a_refused_change_is_what_the_host_still_has(host: FakeHost) -> None:
+    make(host, BLUE)
+    host.link_goes("eth2")
+    make(host, only("eth1", "eth2", "eth0"))
+    assert host.ports["bond0"].members == ("eth1",)
+    host.link_goes("eth1")
+    make(host, only("eth1", "eth2", "eth0"))
+    assert not {"bond0", *NAMES} & {*host.ports, *host.bridges}
+
+
+def test_nobody_takes_what_a_refused_change_leaves_in_force(host: FakeHost) -> None:
+    make(host, BLUE, RED)
+    outcome = make(host, only("eth1", "eth0"), replace(RED, uplink=Uplink(NICS[1:])))
+    assert "network red: its uplink eth2 is an uplink of bridge br-blue already" in map(str, outcome.problems)
+    assert host.ports["bond0"].members == NICS
 
 
 def test_a_bond_of_the_kernels_may_not_be_called_as_one_of_open_vswitchs(host: FakeHost) -> None:

@@ -18,11 +18,15 @@ from vnetd.model.state import Bridge, Port, Role, SeenPort
 
 
 def add_uplink(draft: Draft, network: Network, uplink: Uplink) -> None:
-    """Raises WorldError where a NIC cannot be had, or should not be."""
-    if uplink.bond is not None:
-        _add_bond(draft, network, uplink, uplink.bond)
-    else:
-        _add_nic(draft, network, uplink)
+    """Raises WorldError where a NIC cannot be had, or should not be; the uplink that was there stays then."""
+    try:
+        if uplink.bond is not None:
+            _add_bond(draft, network, uplink, uplink.bond)
+        else:
+            _add_nic(draft, network, uplink)
+    except WorldError:
+        _keep(draft, network)
+        raise
 
 
 def _add_nic(draft: Draft, network: Network, uplink: Uplink) -> None:
@@ -64,6 +68,22 @@ def _put_bond(draft: Draft, network: Network, name: str, nics: Sequence[str], co
     draft.wires[network.bridge].uplinks.append(names.here)
     for dev in nics:
         _take(draft, network, dev)
+
+
+def _keep(draft: Draft, network: Network) -> None:
+    """The network's uplink as it is, less NICs that are gone: a mistake in a change must not cut its guests off."""
+    own = draft.bridges[network.bridge].owner
+    for name, seen in sorted(draft.rows.ports.items()):
+        role, bridge = seen.port.role, seen.port.bridge
+        nics = [dev for dev, _ in seen.interfaces if dev in draft.host.links and dev not in draft.nics and dev not in draft.ports]
+        if not seen.marked or draft.owner_of(bridge) != own or not nics:
+            continue
+        if role is Role.UPLINK and bridge == network.bridge:
+            _put_nic(draft, network, name)
+            return
+        if role is Role.BOND and bridge == bond_names(network.bridge).bridge and name not in draft.ports:
+            _put_bond(draft, network, name, nics, seen.port.bond)
+            return
 
 
 def _take(draft: Draft, network: Network, dev: str) -> None:
