@@ -284,8 +284,12 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         bridge = self.bridges.get(port.bridge)
         if bridge is None:
             raise WorldError(f"there is no bridge {port.bridge} for port {port.name}")
+        if port.name in self.bridges:
+            raise WorldError(f"{port.name} is a bridge, and its own port cannot be a port for something else")
         row, where = self.ports.get(port.name, (None, None))
         if row is not None and where is not bridge:
+            if ROLE not in row.external_ids and not any("vm-id" in interface.external_ids for interface in row.interfaces):
+                raise WorldError(f"port {port.name} is in bridge {where.name} by hand; remove it there first")
             self._drop_port(port.name)
             row = None
         if row is None:
