@@ -317,6 +317,30 @@ def test_a_vlan_of_a_bridge_has_no_way_out_of_its_own(parent: FakeHost, more: di
     assert set(desired.ports) == {"vnet2"}
 
 
+def test_isolation_on_a_vlan_of_a_bridge_with_an_overlay_needs_the_overlay_to_carry_it(parent: FakeHost) -> None:
+    """The segment for frames of isolated ports comes from the parent's XML alone, so that all hosts agree on it."""
+    parent.addresses = {ip_address("192.0.2.11")}
+    parent.forget()
+    groups = (PortGroup("dmz", True, policy=Policy(isolated=True)), PortGroup("open"))
+    child = net(2, portgroups=groups)
+    nics = (nic(2, "n2"), nic(3, "n2", portgroup="open"), nic(4, "n1"))
+    said = (
+        "isolated='yes' needs the overlay of network n1, of whose bridge its own is a VLAN, to carry it; "
+        "write isolated='yes' there too, in a <vnet:portgroup> or for all"
+    )
+    desired = wanted(parent, net(1, overlay=OVERLAY), child, nics=nics)
+    assert words(desired) == f"network n2: {said}; port vnet2: {said}"
+    assert not any(problem.soft for problem in desired.problems)
+    wiring = desired.wirings["br-n1"]
+    assert [(wire.port, wire.isolated) for wire in wiring.guests] == [("vnet3", False), ("vnet4", False)]
+    assert desired.segments[0].isolated is None
+    for more in ({"overlay": OVERLAY, "portgroups": (groups[0],)}, {}):
+        desired = wanted(parent, net(1, **more), child, nics=nics[:2])
+        assert words(desired) == ""
+        assert [(wire.port, wire.isolated) for wire in desired.wirings["br-n1"].guests] == [("vnet2", True), ("vnet3", False)]
+        assert [segment.isolated for segment in desired.segments] == ([OVERLAY.isolated_segment] if more else [])
+
+
 def test_two_networks_on_one_vlan_of_a_bridge_are_one_and_a_problem(parent: FakeHost) -> None:
     desired = wanted(parent, net(1), net(2), net(3, bridge=IfName("br-n2")))
     assert words(desired) == "network n3: its bridge br-n2 is network n2's already; give it a bridge of its own"

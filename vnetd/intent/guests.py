@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vnetd.errors import WorldError
-from vnetd.intent.bridges import vlan_on_parent
+from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
@@ -33,6 +33,8 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     )
     if network.name in draft.tags:
         wire = replace(wire, vlan=vlan_on_parent(network, draft.tags[network.name], wire.vlan))
+    if wire.isolated and (why := why_not_isolated(draft, network)):
+        raise WorldError(why)
     _check_name(draft, nic.tap)
     _note_closed(draft, wire)
     if nic.tap not in draft.host.links:
