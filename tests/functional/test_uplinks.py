@@ -152,6 +152,19 @@ def test_a_bond_carries_a_vlan_and_goes_on_with_one_leg(hosts: World) -> None:
         ]
 
 
+SLB = "mode='balance-slb'"
+
+
+def test_a_bonds_bridge_forgets_within_seconds_who_was_behind_its_patch(hosts: World) -> None:
+    with nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"), SLB)):
+        bridge = hosts.on("hv1", "ovs-vsctl iface-to-br b0").strip()
+        aging = f"ovs-vsctl get bridge {bridge} other_config:mac-aging-time"
+        assert hosts.on("hv1", aging).strip() == '"15"'
+        hosts.on("hv1", f"ovs-vsctl set bridge {bridge} other_config:mac-aging-time=300")
+        hosts.until(lambda: hosts.on("hv1", aging).strip() == '"15"', 3, "vnetd puts it back")
+        assert hosts.attempt("hv1", "ovs-vsctl get bridge br-wire other_config:mac-aging-time").returncode != 0
+
+
 def test_the_bonds_own_bridge_is_no_ear_of_the_hosts(hosts: World) -> None:
     """NORMAL floods to every port that may have the VLAN, and the host's own must not be one, even when somebody sets it up."""
     with nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"))), guest(hosts, "hv2", "g3", "wire", "plain"):

@@ -17,7 +17,7 @@ from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
 from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
-from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import AGEING, DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
 
 
 class Trespass(AssertionError):
@@ -37,6 +37,7 @@ class FakeBridge:
     groups: dict[int, Group] = field(default_factory=dict)
     fragments: str = "normal"
     sealed: bool = False
+    ageing: str = ""
 
 
 @dataclass
@@ -100,7 +101,9 @@ class FakeRows:
     """Everything that vnetd has changed, in order."""
 
     def rows(self) -> Rows:
-        bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
+        bridges = {
+            name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed, row.ageing) for name, row in self.bridges.items()
+        }
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
         return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.vlan_limit_was)
@@ -172,7 +175,8 @@ class FakeRows:
             # Open vSwitch forgets all flows of a bridge whose mode or datapath changes.
             row.flows, row.meters = {}, {}
         row.owner, row.datapath, row.fail_mode = wanted.owner, wanted.datapath, "secure"
-        row.sealed = row.sealed or wanted.sealed
+        if wanted.sealed:
+            row.sealed, row.ageing = True, AGEING
 
     def _drop_bridge(self, name: str) -> None:
         strangers = [port for port, row in self.ports.items() if row.bridge == name and row.by_hand]

@@ -149,11 +149,14 @@ def test_what_somebody_changes_on_a_bond_is_put_back(host: FakeHost, columns: di
     assert host.ports["bond0"].members == NICS
 
 
-def test_a_bonds_bridge_that_somebody_unsealed_is_sealed_again(host: FakeHost) -> None:
+@pytest.mark.parametrize(("column", "wrong"), [("sealed", False), ("ageing", ""), ("ageing", "300")])
+def test_a_bonds_bridge_that_somebody_unsealed_is_sealed_again(host: FakeHost, column: str, wrong: object) -> None:
     make(host, BLUE)
-    host.bridges[NAMES.bridge].sealed = False
+    right = getattr(host.bridges[NAMES.bridge], column)
+    setattr(host.bridges[NAMES.bridge], column, wrong)
     make(host, BLUE)
-    assert host.bridges[NAMES.bridge].sealed
+    assert getattr(host.bridges[NAMES.bridge], column) == right
+    assert (host.bridges["br-blue"].sealed, host.bridges["br-blue"].ageing) == (False, "")
 
 
 @pytest.mark.parametrize("complete", [True, False])

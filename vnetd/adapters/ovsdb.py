@@ -22,7 +22,7 @@ from ovsdbapp.schema.open_vswitch import impl_idl
 from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
-from vnetd.rowplan import FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
 
 SOCKET = "/run/openvswitch/db.sock"
 T = TypeVar("T")
@@ -32,7 +32,7 @@ TIMEOUT = 10
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config", "external_ids"],
-    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids"],
     "Port": [
         "name", "interfaces", "tag", "trunks", "vlan_mode", "cvlans", "other_config", "bond_mode", "lacp", "fake_bridge",
         "external_ids", "qos",
@@ -44,6 +44,9 @@ _COLUMNS = {
     "QoS": ["type", "queues", "other_config", "external_ids"],
     "Queue": ["other_config", "external_ids"],
 }  # fmt: skip
+
+_AGEING = "mac-aging-time"
+"""Bridge.other_config."""
 
 _VLAN_LIMIT = "vlan-limit"
 """Open_vSwitch.other_config; under ``_LIMIT_WAS`` external_ids keep what stood there before vnetd wrote it."""
@@ -177,6 +180,7 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
                 first(row.fail_mode) or "standalone",
                 tuple(row.protocols),
                 sealed,
+                row.other_config.get(_AGEING, ""),
             )
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
@@ -256,6 +260,7 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         own = self.ports.get(bridge.name)
         if bridge.sealed and own is not None:
             put_vlan(own[0], SEALED)
+            row.setkey("other_config", _AGEING, AGEING)
 
     def _drop_bridge(self, name: str) -> None:
         row = self.bridges.pop(name, None)
