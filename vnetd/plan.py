@@ -121,6 +121,8 @@ class Plan:
     meters: tuple[ChangeMeters, ...] = ()
     groups: tuple[ChangeGroups, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
+    unlearn: tuple[str, ...] = ()
+    """Bonds' bridges that must forget who is where, since somebody has left who may speak from elsewhere at once."""
     quiet: tuple[tuple[str, Quiet], ...] = ()
     links: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
@@ -168,6 +170,7 @@ class Plan:
             *(line for step in self.meters for line in step.lines()),
             *(line for step in self.groups for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
+            *(f"~ bridge {name}: forgets who was behind its patch" for name in self.unlearn),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
             *(f"~ link {name} up" for name in self.links),
             *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
@@ -186,7 +189,16 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
     limit = vlan_limit(desired, observed.rows)
     groups = tuple(_groups(desired, observed, dropped))
-    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, groups, flows, quiet, links, expected)
+    bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
+    unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
+    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, links, expected)
+
+
+def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
+    """Whether flows go of a port that has gone, or goes. Which bond its guest was heard by is not asked: bridges may be joined."""
+    numbers = observed.rows.numbers(step.bridge)
+    stay = {number for name, number in numbers.items() if name in desired.ports and desired.ports[name].bridge == step.bridge}
+    return any(referenced_ports(line) - stay for line in step.remove)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:

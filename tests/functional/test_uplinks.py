@@ -155,6 +155,22 @@ def test_a_bond_carries_a_vlan_and_goes_on_with_one_leg(hosts: World) -> None:
 SLB = "mode='balance-slb'"
 
 
+def test_a_guest_that_moves_away_from_a_bond_is_heard_and_reached_at_once(hosts: World) -> None:
+    """NORMAL remembers that it was behind the patch, drops what comes from it by a NIC, and sends nothing back to where it came from."""
+    with nics(hosts, joined=True), network(hosts, bond_xml(("b0", "b1"), SLB), *HOSTS), guest(hosts, "hv1", "g2", "wire"):
+        with guest(hosts, "hv1", "g1", "wire"):
+            assert pings(hosts, "hv1", "g1", "g2")
+        with guest(hosts, "hv2", "g1", "wire"):
+            assert pings(hosts, "hv1", "g2", "g1", count=5)
+        with guest(hosts, "hv1", "g1", "wire"):
+            assert pings(hosts, "hv1", "g1", "g2")
+        with guest(hosts, "hv2", "g1", "wire"):
+            # QEMU's announcement is RARP, for which NORMAL makes no exception as it does for gratuitous ARP.
+            assert pings(hosts, "hv2", "g1", "g2", count=5)
+        for host in HOSTS:
+            hosts.assert_settled(host)
+
+
 def test_a_bonds_bridge_forgets_within_seconds_who_was_behind_its_patch(hosts: World) -> None:
     with nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"), SLB)):
         bridge = hosts.on("hv1", "ovs-vsctl iface-to-br b0").strip()

@@ -11,7 +11,7 @@ from fakes import FakeBridge, FakeHost, mac_of, uuid_of
 
 from vnetd.intent import bond_names, desire, joint_names
 from vnetd.model.names import IfName
-from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, Overlay, OverlayType, Peer, Uplink
+from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Nic, Overlay, OverlayType, Peer, Uplink, Vlan, VlanMode
 from vnetd.model.state import Desired, Quiet, Role
 from vnetd.pipeline import bond_flows
 from vnetd.reconcile import Outcome, look, reconcile
@@ -185,6 +185,33 @@ def test_a_bond_goes_with_its_network_even_while_sources_are_missing(host: FakeH
 def test_a_bond_stays_while_sources_are_missing(host: FakeHost) -> None:
     make(host, BLUE)
     assert not look(Inventory(), host.rim())[2]
+
+
+def test_the_bonds_bridges_forget_who_was_behind_their_patch_when_a_port_has_gone_and_not_before(host: FakeHost) -> None:
+    """Whoever moves to another host is there at once; NORMAL would take its frames for frames of this host that came back."""
+    host.link_comes("vnet1")
+    host.link_comes("vnet2")
+    red = replace(RED, patches=(IfName("br-blue"),))
+    said = [f"bridge {NAMES.bridge} forgets"]
+
+    def forgets(*numbers: int, vlan: int = 5, network: str = "blue") -> list[str]:
+        host.changes.clear()
+        nics = tuple(Nic(mac_of(at), network, tap=IfName(f"vnet{at}"), vlan=Vlan(VlanMode.ACCESS, vlan), owner="web") for at in numbers)
+        inventory = Inventory((BLUE, red), nics, complete=True)
+        reconcile(inventory, host.rim())
+        assert not look(inventory, host.rim())[2]
+        return [line for line in host.changes if "forgets" in line]
+
+    assert forgets() == []
+    assert forgets(1, 2) == []
+    assert forgets(1, 2, vlan=6) == []
+    host.link_goes("vnet2")
+    assert forgets(1) == said
+    assert forgets(1) == []
+    host.link_comes("vnet2")
+    assert forgets(1, 2, network="red") == said
+    host.link_goes("vnet1")
+    assert forgets(2, network="red") == said, "from red to the wire, too, the way leads by the bond"
 
 
 # NICs that cannot be had, one rule for all.
