@@ -165,10 +165,23 @@ def test_a_guest_that_moves_away_from_a_bond_is_heard_and_reached_at_once(hosts:
         with guest(hosts, "hv1", "g1", "wire"):
             assert pings(hosts, "hv1", "g1", "g2")
         with guest(hosts, "hv2", "g1", "wire"):
-            # QEMU's announcement is RARP, for which NORMAL makes no exception as it does for gratuitous ARP.
             assert pings(hosts, "hv2", "g1", "g2", count=5)
         for host in HOSTS:
             hosts.assert_settled(host)
+
+
+def test_a_guest_migrates_away_from_a_bond_and_its_stream_goes_on(hosts: World) -> None:
+    with nics(hosts, joined=True), network(hosts, bond_xml(("b0", "b1"), SLB), *HOSTS), guest(hosts, "hv1", "g2", "wire"):
+        # A guest that sends gratuitous ARP itself would be let through: NORMAL makes an exception for that, and for QEMU's RARP none.
+        hosts.guest("hv1", GuestSpec("v1", "wire", "ten", addresses=[f"{ADDRESSES['v1']}/24"], announces=False))
+        try:
+            assert pings(hosts, "hv1", "g2", "v1")
+            hosts.on("hv1", f"ip netns exec g2 ping -q -i 0.2 -w 20 {ADDRESSES['v1']} > /dev/null 2>&1 &")
+            hosts.on("hv1", "virsh -q migrate --live --p2p v1 qemu+tcp://hv2/system")
+            assert pings(hosts, "hv1", "g2", "v1")
+        finally:
+            for host in HOSTS:
+                hosts.attempt(host, "virsh -q destroy v1; virsh -q undefine v1")
 
 
 def test_a_bonds_bridge_forgets_within_seconds_who_was_behind_its_patch(hosts: World) -> None:
