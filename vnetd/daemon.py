@@ -31,6 +31,7 @@ from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
@@ -44,7 +45,7 @@ from vnetd.store import Store
 
 LOG = logging.getLogger("vnetd")
 AUDIT_SECONDS = 30
-"""A pass without cause, which finds flows changed by hand."""
+"""A pass without cause, which finds flows and limits changed by hand."""
 DROPS_SECONDS = 5
 """How often drops are looked at for the log, where that is asked for."""
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
@@ -67,12 +68,16 @@ class Ticket:
 
 @dataclass
 class Work:
-    """What there is to do: requests, a listing of libvirt's, a look at the world; and whether to believe what is remembered of it."""
+    """What there is to do: requests, a listing of libvirt's, a look at the world; and whether to believe what is remembered of it.
+
+    ``audit``: it is time for a look without cause, at what tells nobody of its changes, too.
+    """
 
     tickets: list[Ticket]
     listing: Listing | None
     look: bool
     doubt: bool
+    audit: bool
 
 
 def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
@@ -123,7 +128,7 @@ class Daemon:
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._world = World(settings, self.wake)
-        self._service = Service(Store(), self._world)
+        self._service = Service(Store(), self._world, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
@@ -218,7 +223,7 @@ class Daemon:
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
             if self._dirty and not self._queue:
                 self._condition.wait(QUIET_SECONDS)
-            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful)
+            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful, timed_out)
             self._queue, self._listing = [], None
             self._dirty = self._doubtful = False
         return work
@@ -265,6 +270,8 @@ class Daemon:
             return
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
             ticket.answer = answer
+        if work.audit:
+            self._service.audit_limits()
         if self._service.trouble:
             self._failed(self._service.trouble)
         elif self._service.last is not None and self._service.last.left:
@@ -305,7 +312,7 @@ class Daemon:
     def _status(self) -> dict[str, Any]:
         self._service.forget()
         desired, observed, plan = self._service.look()
-        found = report(desired, observed, plan, self._service.drops(desired, observed))
+        found = report(desired, observed, plan, self._service.drops(desired, observed), self._service.limits(desired, observed))
         libvirt = self._libvirt_away or "connected"
         found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
         return found
@@ -331,7 +338,7 @@ class Daemon:
         try:
             settings = read_settings()
             self._world.renew(settings)
-            self._drop_log.lines_a_minute = settings.log_drops
+            self._drop_log.limit_to(settings.log_drops)
             self._drops_at = time.monotonic() if settings.log_drops else math.inf
             LOG.info("settings read again")
         except InputError as error:

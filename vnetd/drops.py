@@ -124,6 +124,12 @@ class DropLog:
     _last: Sequence[Mapping[str, Any]] | None = None
     _said: list[float] = field(default_factory=list)
 
+    def limit_to(self, lines_a_minute: int) -> None:
+        """Log so many from now on. What is dropped while there are none to be is no news afterwards."""
+        self.lines_a_minute = lines_a_minute
+        if not lines_a_minute:
+            self._last = None
+
     def lines(self, now: float, found: Sequence[Mapping[str, Any]]) -> list[str]:
         """What to log at ``now`` (seconds). The first look only remembers: what was dropped before is no news."""
         last, self._last = self._last, found

@@ -10,18 +10,16 @@ from vnetd.errors import InputError
 from vnetd.lint import Finding, Lint, Underlay
 from vnetd.model.names import shown
 from vnetd.model.network import Nic
-from vnetd.model.shaping import Mtus, SeenTap
+from vnetd.model.shaping import Mtus
 from vnetd.model.state import Desired, Observed
 from vnetd.readback import differences
-from vnetd.shaping import guest_links
+from vnetd.shaping import Tc, guest_links
 from vnetd.validate import Text, read, texts_of
 from vnetd.xmlread import is_vnetd_network, read_domain, read_network
 
 
-class Tc(Protocol):
-    """netlink: what tc has on taps, and links' MTUs."""
-
-    def taps(self, wanted: Mapping[str, int]) -> Mapping[str, SeenTap]: ...
+class Links(Tc, Protocol):
+    """And links' MTUs."""
 
     def mtus(self) -> Mtus: ...
 
@@ -40,7 +38,7 @@ class Definitions(Protocol):
 
 
 def lint_host(
-    desired: Desired, observed: Observed, tc: Tc, definitions: Definitions, taps: list[Path], underlay: Underlay | None
+    desired: Desired, observed: Observed, tc: Links, definitions: Definitions, taps: list[Path], underlay: Underlay | None
 ) -> list[Finding]:
     """The traps in what is defined here for vnetd, then all that is done otherwise than it was asked. Raises WorldError."""
     mtus = tc.mtus()

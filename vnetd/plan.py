@@ -4,7 +4,8 @@ The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
 both); then how bridges handle fragments, and meters and groups that flows will name; then each bridge's flows in one bundle;
 then meters that no flow names any more; then the kernel is told to keep out of taps
-and bridges; links last, so that a tap comes up when its policy is there. A port that the switch has not made yet has no number, so its
+and bridges, and how long the queues under limits may be; links last, so that a tap comes
+up when its policy is there. A port that the switch has not made yet has no number, so its
 flows come out of the next plan, made after the rows were applied and read again.
 
 Nothing is dropped that vnetd or libvirt did not make, and nothing of a network is
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
@@ -44,7 +46,7 @@ from vnetd.pipeline import (
     referenced_ports,
     tunnel_flows,
 )
-from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable, vlan_limit
+from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable
 
 _METER = re.compile(r"meter:(\d+)")
 _GROUP = re.compile(r"group:(\d+)")
@@ -124,12 +126,15 @@ class Plan:
     unlearn: tuple[str, ...] = ()
     """Bonds' bridges that must forget who is where, since somebody has left who may speak from elsewhere at once."""
     quiet: tuple[tuple[str, Quiet], ...] = ()
+    leaves: tuple[tuple[str, int], ...] = ()
+    """Limited links of the userspace datapath, with how many frames may wait there."""
     links: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.fragments or self.meters or self.groups or self.flows or self.quiet or self.links)
+        steps = (self.rows, self.fragments, self.meters, self.groups, self.flows, self.quiet, self.leaves, self.links)
+        return any(steps)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
@@ -172,6 +177,7 @@ class Plan:
             *(line for step in self.flows for line in step.lines()),
             *(f"~ bridge {name}: forgets who was behind its patch" for name in self.unlearn),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
+            *(f"~ link {name}: a queue of {frames} under its limit" for name, frames in self.leaves),
             *(f"~ link {name} up" for name in self.links),
             *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
         ]
@@ -184,14 +190,14 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
+    leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
-    limit = vlan_limit(desired, observed.rows)
     groups = tuple(_groups(desired, observed, dropped))
     bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
     unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
-    return Plan((*drops, *limit, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, links, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, expected)
 
 
 def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:

@@ -70,7 +70,7 @@ def guest_wire(nic: Nic, tap: str, group: PortGroup | None, network: Network, bo
         neighbour=packet_meter(policy.neighbour, NEIGHBOUR_PACKETS, guard),
         packets=packet_meter(qos.pps, 0, guard),
         dscp=0 if qos.dscp is None and qos.trust is False else qos.dscp,
-        pools=tuple(pool.name for pool in pools_of(network) if pool.name in _pool_names(network, group)),
+        pools=tuple(name for name, limit in _shared(network, [group] if group else []) if limit != Bandwidth()),
     )
 
 
@@ -87,14 +87,16 @@ def vlan_of(nic: Nic, group: PortGroup | None, network: Network) -> Vlan:
 
 def pools_of(network: Network) -> tuple[Pool, ...]:
     """The limits that ports of the network share on this host: those of its portgroups, then its own."""
-    shared = [*((f"{network.name}/{group.name}", group.aggregate) for group in network.portgroups), (network.name, network.aggregate)]
     return tuple(
-        Pool(name, _number(name), rate_meter(limit.inbound), rate_meter(limit.outbound)) for name, limit in shared if limit != Bandwidth()
+        Pool(name, _number(name), rate_meter(limit.inbound), rate_meter(limit.outbound))
+        for name, limit in _shared(network, network.portgroups)
+        if limit != Bandwidth()
     )
 
 
-def _pool_names(network: Network, group: PortGroup | None) -> set[str]:
-    return {network.name, *([f"{network.name}/{group.name}"] if group else [])}
+def _shared(network: Network, groups: Sequence[PortGroup]) -> list[tuple[str, Bandwidth]]:
+    """The shared limits of these portgroups and of the network, the narrowest first, each with its name."""
+    return [*((f"{network.name}/{group.name}", group.aggregate) for group in groups), (network.name, network.aggregate)]
 
 
 def _number(name: str) -> int:
@@ -118,13 +120,20 @@ def bandwidth_of(nic: Nic, group: PortGroup | None) -> Bandwidth:
     return group.bandwidth
 
 
-def shape(bandwidth: Bandwidth) -> Shape | None:
-    """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing."""
+def shape(bandwidth: Bandwidth, userspace: bool = False) -> Shape | None:
+    """Toward the guest. A rate without peak is a limit too: as libvirt writes it, it would limit nothing.
+
+    In the userspace datapath the queue under the limit is short (``vnetd.leaves``), and what a guest did not get while nobody
+    sent must be made up for by a burst: without one in the XML, a twentieth of a second's worth.
+    """
     rate = bandwidth.inbound
     if rate is None:
         return None
+    most = (rate.peak or rate.average) * 8000
     burst = rate.burst * 1024 * 8 if rate.burst else None
-    return Shape(rate.average * 8000, (rate.peak or rate.average) * 8000, burst)
+    if burst is None and userspace:
+        burst = most // 20
+    return Shape(rate.average * 8000, most, burst)
 
 
 def bandwidth_meter(bandwidth: Bandwidth) -> Meter | None:

@@ -16,7 +16,9 @@ from typing import Protocol, TypeVar
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
+from vnetd.leaves import limited_links
 from vnetd.model.network import Inventory, Problem
+from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
 from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
@@ -80,6 +82,12 @@ class Kernel(Protocol):
     def make_quiet(self, name: str, level: str) -> None:
         """Keep the kernel's own stack out of a link, as far as ``level`` says."""
 
+    def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
+        """The queues of those of these links that Open vSwitch limits by linux-htb now. Never remembered: it makes them anew."""
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        """Let so many frames wait under a link's limit. Raises WorldError."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rim:
@@ -101,7 +109,11 @@ class Rim:
                 raise
             except WorldError as error:
                 silent[name] = str(error)
-        return Observed(rows, tables, self.kernel.host(), silent)
+        return Observed(rows, tables, self.kernel.host(), silent, self._leaves(rows))
+
+    def _leaves(self, rows: Rows) -> Mapping[str, Leaf]:
+        names = limited_links(rows)
+        return self.kernel.leaves(names) if names else {}
 
     def forget(self) -> None:
         """Look at everything anew next time, whatever is remembered."""
@@ -141,6 +153,8 @@ class Rim:
             _note(problems, groups.bridge, partial(self.switch.drop_groups, groups))
         for name, level in plan.quiet:
             _note(problems, name, partial(self.kernel.make_quiet, name, level), "port")
+        for name, frames in plan.leaves:
+            _note(problems, name, partial(self.kernel.set_leaf, name, frames), "port")
         for name in plan.links:
             _note(problems, name, partial(self.kernel.set_up, name), "port")
         return problems

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vnetd.intent import bond_names, joint_names, patch_names
 from vnetd.model.network import Vlan, VlanMode
-from vnetd.model.state import QINQ_TAGS, Bridge, Desired, Observed, Port, Role, Rows, SeenBridge, SeenPort
+from vnetd.model.state import Bridge, Desired, Observed, Port, Role, Rows, SeenBridge, SeenPort
 from vnetd.pipeline import NOWHERE
 
 FAIL_MODE = "secure"
@@ -84,20 +84,7 @@ class SweepShapes:
         return f"- {self.count} QoS row{'s' if self.count > 1 else ''} that no port uses"
 
 
-@dataclass(frozen=True, slots=True)
-class SetVlanLimit:
-    """other_config:vlan-limit of all of Open vSwitch, "" for none; ``was`` is what to remember of before, None for nothing any more."""
-
-    value: str
-    was: str | None
-
-    def __str__(self) -> str:
-        if self.was is None:
-            return f"~ Open vSwitch's other_config:vlan-limit as it was before: {self.value or 'not set'}"
-        return f"~ Open vSwitch looks at {self.value} VLAN tags of a frame (other_config:vlan-limit={self.value})"
-
-
-RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes | SetVlanLimit
+RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes
 
 
 def prunable(desired: Desired, owner: str) -> bool:
@@ -179,18 +166,6 @@ def port_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
             yield PutPort(port, ())
         elif changed := _differences(port, seen):
             yield PutPort(port, changed)
-
-
-def vlan_limit(desired: Desired, rows: Rows) -> Iterator[RowStep]:
-    """0 is no limit, and nothing written is a limit of 1 (ovs-vswitchd.conf.db(5))."""
-    limit = 1 if rows.vlan_limit is None else rows.vlan_limit
-    was = "" if rows.vlan_limit is None else str(rows.vlan_limit)
-    if desired.vlan_limit is not None:
-        if 0 < limit < desired.vlan_limit:
-            yield SetVlanLimit(str(desired.vlan_limit), was if rows.vlan_limit_was is None else rows.vlan_limit_was)
-    elif desired.complete and rows.vlan_limit_was is not None:
-        # What somebody has written since is theirs.
-        yield SetVlanLimit(rows.vlan_limit_was if limit == QINQ_TAGS else was, None)
 
 
 def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from vnetd.patience import Spared, Touched, touched_since
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
+from vnetd.shaping import Tc, limited_links, shaping_problems
 from vnetd.store import Kind, Store
 
 LOG = logging.getLogger("vnetd")
@@ -53,6 +54,10 @@ class Service:
     gone_taps: frozenset[str] = frozenset()
     spared: Mapping[str, Touched] = field(default_factory=dict)
     """Ports whose rows no pass puts back for now."""
+    tc: Tc | None = None
+    """Whom to ask about limits; nothing is told of them without it."""
+    limit_faults: frozenset[Problem] = frozenset()
+    """What tc was last seen to do otherwise than ports' rows say."""
 
     def serve(self, requests: Sequence[Request], look: bool = False) -> list[Answer]:
         """Answer all requests by one pass (and a second one, when some must be taken back). ``look``: pass without news, too."""
@@ -121,7 +126,7 @@ class Service:
         self.changed_rows = any(line.startswith("~ port ") for line in outcome.done)
         for line in _shortened(outcome.done):
             LOG.info("%s", line)
-        self._say(frozenset(outcome.problems))
+        self._say(frozenset(outcome.problems) | self._standing_limits(outcome.desired))
         return outcome
 
     def touched(self) -> dict[str, Touched]:
@@ -163,6 +168,24 @@ class Service:
         switch = self.rim().switch
         counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
         return drop_counts(desired, observed, counts)
+
+    def limits(self, desired: Desired, observed: Observed) -> frozenset[Problem]:
+        """What tc does otherwise than the rows of limited ports say. While Open vSwitch has not acted on rows, what was known."""
+        if self.tc is not None and observed.rows.acted:
+            links = {name: index for name, index in limited_links(desired, observed).items() if name not in self.spared}
+            try:
+                self.limit_faults = frozenset(shaping_problems(desired, self.tc.taps(links) if links else {}))
+            except VnetdError as error:
+                return frozenset({Problem("switch", "tc", str(error), soft=True)})
+        return self._standing_limits(desired)
+
+    def audit_limits(self) -> None:
+        """Say what tc does otherwise than the last pass has left it. Passes do not ask, since hooks wait for them."""
+        if self.last is not None and not self.trouble:
+            self._say(frozenset(self.last.problems) | self.limits(self.last.desired, self.last.observed))
+
+    def _standing_limits(self, desired: Desired) -> frozenset[Problem]:
+        return frozenset(problem for problem in self.limit_faults if problem.name in desired.ports)
 
     def _accept(self, request: Request) -> Intake | Answer:
         try:

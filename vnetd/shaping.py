@@ -7,6 +7,7 @@ again, so that what somebody takes away by tc stays away, and what somebody adds
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from vnetd.model.network import Problem
 from vnetd.model.shaping import TICK, HtbClass, SeenTap
@@ -27,10 +28,27 @@ _LEAST_BURST = 65535 + 64
 """bytes: Open vSwitch lets at least a frame of the port's MTU pass at once, of which none is larger."""
 
 
+class Tc(Protocol):
+    """netlink: what tc has on taps. Raises WorldError or Unavailable."""
+
+    def taps(self, wanted: Mapping[str, int]) -> Mapping[str, SeenTap]: ...
+
+
 def guest_links(desired: Desired, observed: Observed) -> dict[str, int]:
     """The taps of guests' ports that are there, with their indexes: what to ask tc about."""
     links = observed.host.links
     return {name: links[name].index for name, port in desired.ports.items() if port.role is Role.GUEST and name in links}
+
+
+def limited_links(desired: Desired, observed: Observed) -> dict[str, int]:
+    """Those of them that are limited, and whose rows say how: of another row tc rightly makes something else."""
+    ports, rows = desired.ports, observed.rows.ports
+    links = guest_links(desired, observed).items()
+    return {
+        name: index
+        for name, index in links
+        if ports[name].shape and name in rows and rows[name].live and rows[name].port.shape == ports[name].shape
+    }
 
 
 def shaping_problems(desired: Desired, seen_by_tap: Mapping[str, SeenTap]) -> list[Problem]:

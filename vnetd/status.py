@@ -19,9 +19,9 @@ from vnetd.reconcile import standing_problems
 from vnetd.textual import columns
 
 
-def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = ()) -> dict[str, Any]:
-    """Networks, ports and tunnels, each with its state and, in words, what is wrong with it."""
-    problems = sorted(standing_problems(desired, observed))
+def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = (), limits: Iterable[Problem] = ()) -> dict[str, Any]:
+    """Networks, ports and tunnels, each with its state and, in words, what is wrong with it; ``limits`` is what tc has to answer for."""
+    problems = sorted({*standing_problems(desired, observed), *limits})
     errors = _Errors(problems)
     by_port: dict[str, dict[str, int]] = {}
     for drop in drops:

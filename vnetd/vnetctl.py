@@ -306,11 +306,13 @@ def _lint_host(underlay_mtu: int | None) -> list[Finding]:
 
 
 def _local_report() -> dict[str, Any]:
+    from vnetd.adapters.shaping import Shaping
     from vnetd.status import report
 
     service = _local_service(remember=False)
+    service.tc = Shaping()
     desired, observed, steps = service.look()
-    return report(desired, observed, steps, service.drops(desired, observed))
+    return report(desired, observed, steps, service.drops(desired, observed), service.limits(desired, observed))
 
 
 def _or_raise(answer: Answer) -> str:

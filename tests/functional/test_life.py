@@ -9,6 +9,8 @@ from conftest import ADDRESSES
 from labkit.guest import GuestSpec, interface_xml
 from world import World
 
+from vnetd.pipeline import Table
+
 PEER = ADDRESSES["a2"]
 A_GUESTS_PORT = "ovs-vsctl --bare --columns=name find interface external_ids:iface-status=active | head -1"
 KILL_THE_SWITCH = "pkill -9 -x ovs-vswitchd && sleep 0.5 && /run/start-vswitchd"
@@ -167,9 +169,9 @@ def test_a_lost_database_is_put_back_for_running_guests(world: World) -> None:
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        ("a flow removed", "ovs-ofctl -O OpenFlow14 del-flows br-blue 'table=10'"),
+        ("a flow removed", f"ovs-ofctl -O OpenFlow14 del-flows br-blue 'table={Table.GUARD:d}'"),
         ("all flows removed", "ovs-ofctl -O OpenFlow14 del-flows br-tun"),
-        ("a flow changed", "ovs-ofctl -O OpenFlow14 mod-flows br-blue 'table=44,actions=drop'"),
+        ("a flow changed", f"ovs-ofctl -O OpenFlow14 mod-flows br-blue 'table={Table.OUTPUT:d},actions=drop'"),
         (
             "a tag changed",
             f"ovs-vsctl set port $({A_GUESTS_PORT}) tag=999",

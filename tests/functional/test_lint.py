@@ -86,18 +86,20 @@ def test_a_limit_taken_away_by_tc_is_named_and_what_is_said_helps(world: World) 
     world.on("hv1", f"tc qdisc del dev {tap} root")
     line = only(world)
     assert line.startswith(f"port {tap}: what it gets should be limited to 20 Mbit/s, but tc has no limit there")
+    port = world.port_of("hv1", "limited")
+    assert (port["state"], f"port {tap}: {port['error']}") == ("error", line)
     remedy = re.search(r"; (ovs-vsctl [^;]*; vnetctl apply) ", line)
     assert remedy
     world.on("hv1", remedy[1])
     assert_silent(world)
-    assert "rate 10Mbit ceil 20Mbit burst 128Kb" in world.on("hv1", f"tc class show dev {tap}")
+    assert "rate 20Mbit ceil 20Mbit burst 128Kb" in world.on("hv1", f"tc class show dev {tap}")
     after = world.on("hv1", "ovs-vsctl --format=csv --columns=type list qos; ovs-vsctl --format=csv --columns=dscp list queue")
     assert after == rows, "a QoS or Queue row was left behind"
 
 
 def test_another_rate_in_tc_is_named(world: World) -> None:
     tap = tap_of(world, "limited")
-    shown = f"tc class change dev {tap} parent 1:fffe classid 1:1 htb rate 10mbit ceil {{}} burst 128k cburst 128k"
+    shown = f"tc class change dev {tap} parent 1:fffe classid 1:1 htb rate 20mbit ceil {{}} burst 128k cburst 128k"
     world.on("hv1", shown.format("15mbit"))
     assert only(world).startswith(f"port {tap}: what it gets should be limited to 20 Mbit/s, but tc lets 15 Mbit/s pass")
     world.on("hv1", shown.format("20mbit"))

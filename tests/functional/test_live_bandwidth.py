@@ -62,8 +62,8 @@ def tune(world: World, guest: str, inbound: int, outbound: int) -> None:
     world.on("hv1", "virsh", "domiftune", guest, tap_of(world, guest), *words)
 
 
-def update_group(world: World, inside: str) -> None:
-    text = f"<portgroup name='web'>{inside}</portgroup>"
+def update_group(world: World, inside: str, name: str = "web") -> None:
+    text = f"<portgroup name='{name}'>{inside}</portgroup>"
     world.on("hv1", "virsh", "net-update", "live", "modify", "portgroup", text, "--live")
 
 
@@ -179,6 +179,23 @@ def test_no_limit_is_a_limit_of_its_own(world: World) -> None:
     assert limits(world, "rx") == FREE_OF_LIMITS
 
 
+def test_a_limit_that_vnetd_made_gives_way_to_one_of_libvirts(world: World) -> None:
+    """libvirt does not find vnetd's row, which bears none of its marks, and puts one of its own in its place."""
+    tap, marks = tap_of(world, "tx"), "ovs-vsctl get qos $(ovs-vsctl get port {} qos) external_ids"
+    rows = "ovs-vsctl --bare --columns=_uuid list qos | grep -c .; ovs-vsctl --bare --columns=_uuid list queue | grep -c ."
+    update_group(world, bandwidth(FIFTY), "free")
+    try:
+        within_a_second(world, "tx", (FIFTY, FIFTY))
+        assert world.on("hv1", marks.format(tap)).strip() == "{vnetd-role=guest}"
+        count = world.on("hv1", rows)
+        tune(world, "tx", TEN, TEN)
+        within_a_second(world, "tx", (TEN, TEN))
+        assert f"ifname={tap}" in world.on("hv1", marks.format(tap))
+        world.until(lambda: world.on("hv1", rows) == count, 2, "vnetd's row is swept")
+    finally:
+        update_group(world, "", "free")
+
+
 @pytest.mark.parametrize("daemon", [True, False])
 def test_net_update_reaches_running_guests_and_not_what_is_a_guests_own(world: World, daemon: bool) -> None:
     """Without the daemon the hook does it by itself."""
@@ -234,6 +251,24 @@ def test_a_definition_is_shown_by_plan_and_followed_after_apply(world: World) ->
         define(TEN)
         world.on("hv1", "vnetctl apply")
     assert limits(world, "rx") == (TEN, TEN)
+
+
+def test_a_limit_that_is_taken_away_by_tc_is_told_by_status_and_the_log(world: World) -> None:
+    """tc tells nobody of a change, so the log has it when the daemon has looked without cause."""
+    tap = tap_of(world, "rx")
+    world.on("hv1", ": > /var/log/vnetd.log")
+    fault = f"port {tap}: what it gets should be limited to 10 Mbit/s, but tc has no limit there"
+    world.on("hv1", f"tc qdisc del dev {tap} root")
+    world.until(lambda: f"WARNING {fault}" in world.on("hv1", "cat /var/log/vnetd.log"), 35, "the log has it")
+    port = world.port_of("hv1", "rx")
+    assert (port["state"], f"port {tap}: {port['error']}".startswith(fault)) == ("error", True)
+    assert world.attempt("hv1", "vnetctl", "status").returncode == 1
+    world.on("hv1", str(port["error"]).removeprefix(fault).partition("; ")[2].partition(" puts it there")[0])
+    assert world.attempt("hv1", "vnetctl", "status").returncode == 0
+    assert world.port_of("hv1", "rx")["state"] == "up"
+    tune(world, "rx", FIFTY, TEN)
+    within_a_second(world, "rx", (FIFTY, TEN))
+    world.until(lambda: f"INFO no longer: {fault}" in world.on("hv1", "cat /var/log/vnetd.log"), 35, "the log has that, too")
 
 
 def test_nothing_is_left_of_guests_that_were_tuned(world: World) -> None:

@@ -371,25 +371,38 @@ def test_a_bridge_that_is_a_vlan_of_another_gives_its_guests_that_vlan(hosts: Wo
         hosts.on("hv1", "ovs-vsctl del-br br-ten")
 
 
-def test_the_vlan_limit_is_raised_for_qinq_and_put_back(hosts: World) -> None:
+def test_qinq_needs_no_setting_of_open_vswitchs(hosts: World) -> None:
     qinq = network_xml(
         "metro",
         "<v:portgroup name='customer'><v:vlan mode='dot1q-tunnel' ethertype='802.1q'><v:tag id='7'/></v:vlan></v:portgroup>",
         "<portgroup name='customer'><vlan><tag id='100'/></vlan></portgroup>",
     )
-    hosts.on("hv1", "ovs-vsctl set open_vswitch . other_config:vlan-limit=1")
-    try:
-        with network(hosts, qinq, "hv1"), guest(hosts, "hv1", "g1", "metro", "customer"):
-            assert hosts.on("hv1", "ovs-vsctl get open_vswitch . other_config:vlan-limit").strip() == '"2"'
-            row = hosts.on("hv1", "ovs-vsctl get port g1 vlan_mode tag cvlans other_config").split()
-            assert row == ["dot1q-tunnel", "100", "[7]", "{qinq-ethtype=802.1q}".replace("802.1q", '"802.1q"')]
-            hosts.on("hv1", "ovs-vsctl set open_vswitch . other_config:vlan-limit=1")
-            limit = "ovs-vsctl get open_vswitch . other_config:vlan-limit"
-            hosts.until(lambda: hosts.on("hv1", limit).strip() == '"2"', 3, "vnetd sees that somebody lowered it")
-        hosts.until(lambda: "vnetd" not in hosts.on("hv1", "ovs-vsctl get open_vswitch . external_ids"), 5, "the mark is gone")
-        assert hosts.on("hv1", "ovs-vsctl get open_vswitch . other_config:vlan-limit").strip() == '"1"'
-    finally:
-        hosts.on("hv1", "ovs-vsctl remove open_vswitch . other_config vlan-limit")
+    with network(hosts, qinq, "hv1"), guest(hosts, "hv1", "g1", "metro", "customer"):
+        row = hosts.on("hv1", "ovs-vsctl get port g1 vlan_mode tag cvlans other_config").split()
+        assert row == ["dot1q-tunnel", "100", "[7]", '{qinq-ethtype="802.1q"}']
+        assert "vlan-limit" not in hosts.on("hv1", "ovs-vsctl get open_vswitch . other_config")
+
+
+def test_a_vlan_limit_that_lets_second_tags_through_is_told_until_it_is_gone(hosts: World) -> None:
+    """By status and by the daemon's log, without anything else that happens, and after a restart of Open vSwitch's."""
+    fault = "switch Open vSwitch: its other_config:vlan-limit is 2 and must be 1"
+    told = "grep -c '^WARNING switch Open vSwitch:' /var/log/vnetd.log"
+    over = "grep -c '^INFO no longer: switch Open vSwitch:' /var/log/vnetd.log"
+    with network(hosts, network_xml("lan", ""), "hv1"):
+        hosts.on("hv1", ": > /var/log/vnetd.log; ovs-vsctl set open_vswitch . other_config:vlan-limit=2")
+        try:
+            hosts.until(lambda: hosts.attempt("hv1", told).stdout.strip() == "1", 3, "the daemon sees it by itself")
+            done = hosts.attempt("hv1", "vnetctl", "status")
+            assert (done.returncode, fault in done.stdout) == (1, True)
+            hosts.on("hv1", "pkill -9 -x ovs-vswitchd && sleep 0.5 && /run/start-vswitchd")
+            assert fault in hosts.attempt("hv1", "vnetctl", "status").stdout
+            (problem,) = hosts.status("hv1")["problems"]
+            hosts.on("hv1", problem["text"].rpartition("; ")[2])
+            hosts.until(lambda: hosts.attempt("hv1", over).stdout.strip() == "1", 3, "the daemon sees that it is mended")
+            done = hosts.attempt("hv1", "vnetctl", "status")
+            assert (done.returncode, "vlan-limit" in done.stdout) == (0, False)
+        finally:
+            hosts.on("hv1", "ovs-vsctl remove open_vswitch . other_config vlan-limit")
 
 
 def test_nothing_wakes_the_daemon_while_nothing_happens(hosts: World) -> None:

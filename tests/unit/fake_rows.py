@@ -17,7 +17,7 @@ from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
 from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
-from vnetd.rowplan import AGEING, DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import AGEING, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 
 class Trespass(AssertionError):
@@ -70,11 +70,15 @@ class FakePort:
 
 @dataclass
 class FakeQos:
-    """A QoS row and its queue, with the tap that it is marked with; ``ours`` when vnetd's mark is on it too."""
+    """A QoS row and its queue, with the tap that libvirt has marked it with; ``ours`` when vnetd's mark is on it.
+
+    ``leaf`` is how many frames may wait under the limit, where somebody has said so to the kernel.
+    """
 
     tap: str
     shape: Shape
     ours: bool
+    leaf: int | None = None
 
 
 @dataclass
@@ -86,7 +90,8 @@ class FakeRows:
     ports: dict[str, FakePort] = field(default_factory=dict)
     qos: dict[int, FakeQos] = field(default_factory=dict)
     vlan_limit: int | None = None
-    vlan_limit_was: str | None = None
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows."""
     quiet: dict[str, str] = field(default_factory=dict)
     """How far the kernel keeps out of a link by itself, where it does."""
     broken: set[str] = field(default_factory=set)
@@ -106,11 +111,11 @@ class FakeRows:
         }
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
-        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.vlan_limit_was)
+        return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.acted)
 
     def apply(self, steps: Sequence[RowStep]) -> None:
         """One transaction: all of it or nothing."""
-        state = ("links", "bridges", "ports", "qos", "quiet", "vlan_limit", "vlan_limit_was")
+        state = ("links", "bridges", "ports", "qos", "quiet")
         before = copy.deepcopy({name: getattr(self, name) for name in state})
         try:
             self._burn("rows")
@@ -155,9 +160,6 @@ class FakeRows:
                 if self.ports[name].by_hand:
                     raise Trespass(f"port {name} was put by hand, and vnetd deletes it")
                 self._remove_port(name)
-            case SetVlanLimit(value, was):
-                self.vlan_limit = int(value) if value else None
-                self.vlan_limit_was = was
             case SweepShapes():
                 for key in self._strays():
                     del self.qos[key]
@@ -215,7 +217,9 @@ class FakeRows:
         elif row.qos is not None:
             self.qos[row.qos].shape = shape
         else:
-            row.qos = self._new_qos(tap, shape, ours=True)
+            used = {other.qos for other in self.ports.values()}
+            self.qos = {key: qos for key, qos in self.qos.items() if qos.tap != tap or key in used}
+            row.qos = self._new_qos("", shape, ours=True)
 
     def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:
         key = max(self.qos, default=0) + 1
@@ -226,6 +230,11 @@ class FakeRows:
         row = self.ports.pop(name)
         if row.qos is not None:
             self.qos.pop(row.qos, None)
+
+    def limit_of(self, port: str) -> FakeQos | None:
+        """The QoS row that a port uses."""
+        row = self.ports.get(port)
+        return self.qos[row.qos] if row is not None and row.qos is not None else None
 
     def _strays(self) -> list[int]:
         used = {row.qos for row in self.ports.values()}
@@ -299,7 +308,7 @@ class FakeRows:
         self._number(tap)
 
     def libvirt_del_port(self, tap: str) -> None:
-        """libvirt finds QoS rows by the tap that they are marked with, whoever made them, and deletes them too."""
+        """libvirt finds QoS rows by the tap that they are marked with, and deletes them too."""
         self.ports.pop(tap, None)
         self.qos = {key: row for key, row in self.qos.items() if row.tap != tap}
 
@@ -330,7 +339,9 @@ class FakeRows:
 
     def _port_text(self, name: str) -> str:
         seen = self._seen(name, self.ports[name])
-        state = f"quiet: {self.quiet.get(name)}{'' if seen.live else ', dead'}"
+        limit = self.limit_of(name)
+        queue = f", queue of {limit.leaf}" if seen.live and limit and limit.leaf else ""
+        state = f"quiet: {self.quiet.get(name)}{queue if seen.live else ', dead'}"
         return f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}, {state}"
 
     def _lent(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ the letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fake_rows import FakeBridge, FakePort, FakeRows, Trespass
@@ -19,6 +19,7 @@ from lines import COUNTED, HEARD, LEARNED, cookie_of, is_learned, is_vnetds, key
 from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpInterface
+from vnetd.model.shaping import Leaf
 from vnetd.model.state import Host, Link, Role, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.reconcile import Rim
@@ -44,6 +45,9 @@ class FakeHost(FakeRows):
     default_route: set[str] = field(default_factory=set)
     local_address: IpAddress | None = None
     tunnel_bridge: str = "br-tun"
+    datapath: str = "system"
+    mtus: dict[str, int] = field(default_factory=dict)
+    """The MTUs of links that have another than 1500."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -187,6 +191,7 @@ class FakeHost(FakeRows):
                 addresses=frozenset(self.addresses),
                 carried=dict(self.carried),
                 default_route=frozenset(self.default_route),
+                datapath=self.datapath,
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
@@ -202,6 +207,18 @@ class FakeHost(FakeRows):
         self.quiet[name] = str(level)
         self.changes.append(f"link {name} quiet")
 
+    def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
+        limits = {name: limit for name in names if name in self.links and (limit := self.limit_of(name))}
+        return {name: Leaf(limit.leaf, self.mtus.get(name, 1500)) for name, limit in limits.items()}
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        self._burn("links")
+        limit = self.limit_of(name)
+        if limit is None:
+            raise WorldError(f"no queue of {frames} can be set under its limit")
+        limit.leaf = frames
+        self.changes.append(f"queue of {frames} at {name}")
+
     # What happens to a host.
 
     def link_comes(self, name: str, up: bool = True) -> None:
@@ -212,6 +229,8 @@ class FakeHost(FakeRows):
     def link_goes(self, name: str) -> None:
         self.links.pop(name, None)
         self.quiet.pop(name, None)
+        if limit := self.limit_of(name):
+            limit.leaf = None
         self.device_changes(name)
 
     def link_breaks(self, name: str) -> None:
@@ -223,6 +242,8 @@ class FakeHost(FakeRows):
         """All flows, meters and groups are gone; the ports named in ``order`` come up first and so may get other numbers."""
         for bridge in self.bridges.values():
             bridge.flows, bridge.meters, bridge.groups, bridge.fragments = {}, {}, {}, "normal"
+        for limit in self.qos.values():
+            limit.leaf = None
         if order:
             for bridge in self.bridges.values():
                 bridge.last_number = 0

@@ -316,7 +316,8 @@ class Reference:
         usable = [guest for guest in self.wiring.guests if guest.mac is not None or guest.guard is Guard.NONE]
         self.closed = {self.numbers[guest.port]: guest for guest in self.wiring.guests}
         self.guests = {self.numbers[guest.port]: guest for guest in usable}
-        self.uplinks = [self.numbers[name] for name in (*self.wiring.uplinks, *self.wiring.joints)]
+        self.uplinks = [self.numbers[name] for name in self.wiring.uplinks]
+        self.joints = [self.numbers[name] for name in self.wiring.joints]
         self.patches = [self.numbers[name] for name in self.wiring.patches]
         self.pools = {pool.name: pool for pool in self.wiring.pools}
 
@@ -324,7 +325,7 @@ class Reference:
         """What must become of one frame."""
         port = frame["in_port"]
         guest = self.closed.get(port)
-        if guest is None and port not in (*self.uplinks, *self.patches, LOCAL):
+        if guest is None and port not in (*self.uplinks, *self.joints, *self.patches, LOCAL):
             return Expected(drops=[(frozenset({Reason.UNWIRED}), port)])
         if guest is not None and (found := wrongs(guest, frame)):
             strange = found & {Reason.FOREIGN_MAC, Reason.FOREIGN_VLAN}
@@ -434,7 +435,7 @@ class Reference:
     def _to_many(self, expected: Expected, frame: Frame, vlan: int, load: Load) -> None:
         if self.wiring.host or self.uplinks:
             self._to_host(expected, frame, vlan, load, asked=False)
-        expected.hearers += [self._carried(number, vlan, load) for number in (*self.uplinks, *self.patches)]
+        expected.hearers += [self._carried(number, vlan, load) for number in (*self.uplinks, *self.patches, *self.joints)]
         members = [(number, guest) for number, guest in self.guests.items() if is_in(guest, vlan)]
         for number, guest in members:
             tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL

@@ -48,6 +48,7 @@ _NAMES = {
     "NXM_OF_ARP_TPA": "arp_tpa",
     "NXM_NX_IPV6_SRC": "ipv6_src",
     "NXM_NX_ND_TARGET": "nd_target",
+    "NXM_NX_REG0": "reg0",
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
     "NXM_NX_REG3": "reg3",
@@ -248,6 +249,9 @@ class _Run:
                 self._bracketed(action, rule)
             elif action == "drop":
                 self.journey.drops.append((rule.cookie, self.frame.get("in_port", 0)))
+            elif action.startswith("check_pkt_larger("):
+                # What its answer is asked for is not the answer: see pipeline.limits.
+                self._write(action.partition(")->")[2], 0)
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":

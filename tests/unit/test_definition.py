@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vnetd.errors import InputError
 from vnetd.model.network import Network, Vlan, VlanMode
 from vnetd.xmlread import as_running, groups_of, in_force, read_network
 
@@ -138,6 +139,75 @@ def test_vnetds_rules_for_a_portgroup_that_was_not_taken_yet_wait_for_it() -> No
     assert found.policy.guard == "strict"
 
 
+def rules(name: str, guard: str = "strict") -> str:
+    return f"<vnet:portgroup name='{name}'><vnet:policy guard='{guard}'/></vnet:portgroup>"
+
+
+def guards(data: bytes) -> dict[str, str | None]:
+    """The guard of each portgroup in force, and the network's own under an empty name."""
+    network = read_network(data)
+    return {"": network.policy.guard, **{one.name: one.policy.guard for one in network.portgroups}}
+
+
+def test_a_new_portgroup_and_vnetds_rules_for_it_come_together_and_all_else_at_once() -> None:
+    newest = text(group("a", 10), group("b", 20), guard="none", rules=rules("a") + rules("b"))
+    listed = in_force(V1, V1, newest)
+    assert guards(listed) == {"": "none", "a": "strict"}
+    assert guards(in_force(V1, defined=newest)) == guards(listed), "at first sight, too"
+    assert in_force(V1, listed, newest) == in_force(V1, listed, listed) == listed
+    assert guards(in_force(V1, listed, newest, take=True)) == {"": "none", "a": "strict", "b": "strict"}
+    assert guards(in_force(newest, listed, newest)) == {"": "none", "a": "strict", "b": "strict"}
+
+
+def test_a_portgroup_that_goes_keeps_its_rules_until_it_does() -> None:
+    """Its guests would be guarded less for as long."""
+    old, newest = text(group("a", 10), group("b", 20), rules=rules("a") + rules("b")), text(group("b", 20), rules=rules("b"))
+    listed = in_force(old, old, newest)
+    assert guards(listed) == {"": "mac", "a": "strict", "b": "strict"}
+    assert in_force(old, listed, newest) == in_force(old, listed, listed) == listed
+    assert guards(in_force(old, listed, newest, take=True)) == {"": "mac", "b": "strict"}
+    assert guards(in_force(newest, listed)) == {"": "mac", "b": "strict"}
+
+
+def test_rules_wait_for_a_portgroup_that_changes_and_not_for_one_that_stays() -> None:
+    old = text(group("a", 10), group("b", 20), rules=rules("a", "none") + rules("b", "none"))
+    newest = text(group("a", 11), group("b", 20), rules=rules("a") + rules("b"))
+    assert guards(in_force(old, old, newest)) == {"": "mac", "a": "none", "b": "strict"}
+    assert guards(in_force(old, in_force(old, old, newest), newest, take=True)) == {"": "mac", "a": "strict", "b": "strict"}
+    without = text(group("a", 11), group("b", 20))
+    assert guards(in_force(old, old, without)) == {"": "mac", "a": "none", "b": None}
+    updated = in_force(text(group("a", 99), group("b", 20)), old, old)
+    again = text(group("a", 10), group("b", 20), rules=rules("a") + rules("b"))
+    assert guards(in_force(text(group("a", 99), group("b", 20)), updated, again)) == {"": "mac", "a": "strict", "b": "strict"}
+
+
+def test_rules_for_a_portgroup_that_runs_no_longer_are_none() -> None:
+    """``virsh net-update --live`` takes it away, and the definition has it still."""
+    defined = text(group("a", 10), group("b", 20), rules=rules("b"))
+    gone = in_force(V1, in_force(defined), defined)
+    assert guards(gone) == {"": "mac", "a": None}
+    assert in_force(V1, gone, defined) == in_force(V1, gone, gone) == gone
+    assert guards(in_force(defined, gone, defined)) == {"": "mac", "a": None, "b": "strict"}
+
+
+def test_a_network_that_no_longer_is_vnetds_keeps_the_rules_of_portgroups_that_run() -> None:
+    old, no_more = text(group("a", 10), group("b", 20), rules=rules("a") + rules("b")), text(group("a", 10), guard=None)
+    assert guards(in_force(old, old, no_more)) == {"": "mac", "a": "strict", "b": "strict"}
+    live = text(group("a", 10), rules=rules("a") + rules("b"))
+    gone = in_force(live, old, no_more)
+    assert guards(gone) == {"": "mac", "a": "strict"}
+    assert in_force(live, gone, no_more) == in_force(live, gone, gone) == gone
+
+
+def test_rules_for_a_portgroup_that_no_definition_has_are_a_mistake_at_once() -> None:
+    for take in (False, True):
+        mistaken = in_force(V1, V1, text(group("a", 10), rules=rules("x")), take=take)
+        with pytest.raises(InputError, match="has a <vnet:portgroup name='x'> but the network has no <portgroup> of that name"):
+            read_network(mistaken)
+        with pytest.raises(InputError, match="name='x'"):
+            read_network(in_force(V1, V1, mistaken))
+
+
 # A portgroup that is still used.
 
 RULES = "<vnet:portgroup name='a'><vnet:policy guard='strict'/></vnet:portgroup>"
@@ -188,9 +258,11 @@ def test_two_definitions_never_make_two_defaults() -> None:
 # Whatever happens in whatever order.
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans()), max_size=6))
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.booleans(), st.booleans()), max_size=6))
 def test_hearing_the_same_again_changes_nothing(steps: list[tuple[int, int, bool, bool]]) -> None:
-    texts = [V1, V2, text(group("a", 10, default=True), group("b", 20)), text(group("b", 21, default=True))]
+    texts = [V1, V2, text(group("a", 10, default=True), group("b", 20), rules=rules("b")), text(group("b", 21, default=True))]
+    texts += [text(group("a", 10), group("b", 20), rules=rules("a", "none") + rules("b", "none")), text(group("a", 11), rules=rules("a"))]
+    texts.append(text(group("a", 10), guard=None))
     force = in_force(V1)
     for running, defined, take, used in steps:
         groups = ["a", "b"] if used else []

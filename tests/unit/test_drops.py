@@ -202,6 +202,16 @@ def test_the_log_has_so_many_lines_a_minute_and_the_worst_come_first() -> None:
     assert log.lines(62, [replace_port(entry(10), 1)]) == ["dropped at vnet1 of 'web': 1 flood limit"]
 
 
+def test_what_was_dropped_while_nobody_logged_is_no_news() -> None:
+    log = DropLog(10)
+    log.lines(0, [entry(100)])
+    log.limit_to(0)
+    log.limit_to(10)
+    assert log.lines(1000, [entry(5000)]) == []
+    log.limit_to(5)
+    assert log.lines(1001, [entry(5002)]) == ["dropped at vnet1 of 'web': 2 flood limit"], "another limit is no new beginning"
+
+
 def replace_port(one: dict[str, Any], number: int) -> dict[str, Any]:
     return {**one, "port": f"vnet{number}"}
 

@@ -25,7 +25,6 @@ from vnetd.model.network import (
     Peer,
     Policy,
     PortGroup,
-    QinQ,
     Rate,
     Uplink,
     Vlan,
@@ -352,48 +351,3 @@ def test_the_parent_stays_for_the_fake_bridge_and_its_guests_are_silent(parent: 
     assert parent.bridges["br-n1"].flows == {}
     assert "kept for br-n2, which vnetd did not add" in "; ".join(map(str, outcome.problems))
     assert "start the network of br-n1" in "; ".join(map(str, outcome.problems))
-
-
-# QinQ.
-
-
-def test_the_vlan_limit_is_wanted_where_a_portgroup_is_a_tunnel(host: FakeHost) -> None:
-    group = PortGroup("customer", vlan=Vlan(VlanMode.ACCESS, 100), qinq=QinQ())
-    assert wanted(host, net(1)).vlan_limit is None
-    assert wanted(host, net(1, portgroups=(group,))).vlan_limit == 2
-
-
-@pytest.mark.parametrize(
-    ("before", "during", "changed", "after"),
-    [
-        (None, 2, None, None),
-        (1, 2, None, 1),
-        (0, 0, None, 0),
-        (2, 2, None, 2),
-        (3, 3, None, 3),
-        (1, 2, 0, 0),
-        (None, 2, 3, 3),
-    ],
-)
-def test_the_vlan_limit_is_raised_and_put_back_unless_somebody_else_has_changed_it(
-    host: FakeHost, before: int | None, during: int, changed: int | None, after: int | None
-) -> None:
-    tunnel = net(1, portgroups=(PortGroup("customer", vlan=Vlan(VlanMode.ACCESS, 100), qinq=QinQ()),))
-    host.vlan_limit = before
-    make(host, tunnel, net(2))
-    assert host.vlan_limit == during
-    assert not look(Inventory(), host.rim())[2], "while sources are missing, it stays"
-    if changed is not None:
-        host.vlan_limit = changed
-    make(host, net(1), net(2))
-    assert (host.vlan_limit, host.vlan_limit_was) == (after, None)
-
-
-def test_the_plan_says_what_becomes_of_the_vlan_limit(host: FakeHost) -> None:
-    tunnel = net(1, portgroups=(PortGroup("customer", vlan=Vlan(VlanMode.ACCESS, 100), qinq=QinQ()),))
-    lines = look(Inventory((tunnel,), complete=True), host.rim())[2].lines()
-    assert "~ Open vSwitch looks at 2 VLAN tags of a frame (other_config:vlan-limit=2)" in lines
-    make(host, tunnel)
-    assert look(Inventory((net(1),), complete=True), host.rim())[2].lines() == [
-        "~ Open vSwitch's other_config:vlan-limit as it was before: not set"
-    ]

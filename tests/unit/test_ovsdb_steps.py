@@ -6,22 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_ovsrows import Row, interface, port
+from raw_rows import Row, interface, port
 
 from vnetd.adapters.ovsdb import _Apply
 from vnetd.errors import WorldError
 from vnetd.model.state import OWNER, ROLE, Port, Role
 from vnetd.rowplan import PutPort
-
-
-class Bridge(Row):
-    """A row of Bridge, with the calls that change its ports."""
-
-    def addvalue(self, column: str, row: Row) -> None:
-        getattr(self, column).append(row)
-
-    def delvalue(self, column: str, row: Row) -> None:
-        getattr(self, column).remove(row)
 
 
 class Transaction:
@@ -31,17 +21,17 @@ class Transaction:
         return {"Port": lambda: port("new"), "Interface": lambda: interface("new")}[table]()
 
 
-def bridge(name: str, owner: str, *ports: Row) -> Bridge:
-    return Bridge(name=name, external_ids={OWNER: owner} if owner else {}, ports=[port(name, interface(name, type="internal")), *ports])
+def bridge(name: str, owner: str, *ports: Row) -> Row:
+    return Row(name=name, external_ids={OWNER: owner} if owner else {}, ports=[port(name, interface(name, type="internal")), *ports])
 
 
-def put(bridges: list[Bridge], *ports: Port) -> None:
+def put(bridges: list[Row], *ports: Port) -> None:
     tables = {"Bridge": SimpleNamespace(rows=dict(enumerate(bridges))), "Port": "Port", "Interface": "Interface"}
     api: Any = SimpleNamespace(tables=tables)
     _Apply(api, tuple(PutPort(one, ()) for one in ports)).run_idl(Transaction())
 
 
-def names(one: Bridge) -> list[str]:
+def names(one: Row) -> list[str]:
     return [row.name for row in one.ports]
 
 

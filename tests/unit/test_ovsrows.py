@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-from uuid import uuid4
-
 import pytest
+from raw_rows import interface, port
 
-from vnetd.adapters.ovsrows import SeenPorts, put_vlan, seen_port, vlan_of
+from vnetd.adapters.ovsrows import SeenPorts, put_vlan, seen_port, vlan_limit, vlan_of
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import ROLE, Role
-
-
-class Row(SimpleNamespace):
-    """Any row: columns as attributes, and the two calls that change one key of a map."""
-
-    def setkey(self, column: str, key: str, value: str) -> None:
-        getattr(self, column)[key] = value
-
-    def delkey(self, column: str, key: str) -> None:
-        del getattr(self, column)[key]
-
-
-def interface(name: str, **more: Any) -> Row:
-    columns: dict[str, Any] = {"type": "", "options": {}, "external_ids": {}, "mtu_request": [], "ofport": [1], "error": []}
-    return Row(
-        **{"uuid": uuid4(), "name": name, "ingress_policing_rate": 0, "ingress_policing_burst": 0, "lacp_current": [], **columns, **more}
-    )
-
-
-def port(name: str, *interfaces: Row, **more: Any) -> Row:
-    columns: dict[str, Any] = {"tag": [], "trunks": [], "vlan_mode": [], "cvlans": [], "other_config": {}, "bond_mode": [], "lacp": []}
-    rest = {"uuid": uuid4(), "name": name, "interfaces": list(interfaces), "fake_bridge": False, "external_ids": {}, "qos": []}
-    return Row(**{**columns, **rest, **more})
 
 
 @pytest.mark.parametrize(
@@ -62,6 +36,14 @@ def test_a_vlan_reads_back_as_it_was_written_whatever_stood_there(vlan: Vlan | N
 def test_columns_that_vnetd_never_leaves_so_differ_from_all_that_it_writes() -> None:
     assert vlan_of(port("p", tag=[10])) == Vlan(VlanMode.TRUNK, 10, (-1,))
     assert vlan_of(port("p", tag=[10], vlan_mode=["access"], cvlans=[7])) != Vlan(VlanMode.ACCESS, 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [({}, None), ({"vlan-limit": "2"}, 2), ({"vlan-limit": "0"}, 0), ({"vlan-limit": "-1"}, -1), ({"vlan-limit": "two"}, None)],
+)
+def test_the_vlan_limit_is_read_as_open_vswitch_reads_it(settings: dict[str, str], limit: int | None) -> None:
+    assert vlan_limit({"dpdk-init": "false", **settings}) == limit
 
 
 def test_a_bond_is_live_when_every_nic_is_and_says_which_is_not() -> None:

@@ -279,6 +279,7 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
     plain = GuestWire("vnet1", M, UNTAGGED, Guard.MAC)
     marked = replace(plain, packets=Meter(100, 100, "pktps"), dscp=46, pools=("lan/web", "lan"))
     shared = [1 << 20 | 2 * number + way for number in (7, 9) for way in (0, 1)]
+    copy = "clone(set_field:vnet1->reg1,check_pkt_larger(65535)->NXM_NX_REG0[0],resubmit(,46))"
     assert (
         changed(guest_lines(plain), added(NetworkWiring((marked,), pools=pools), "vnet1"))
         == f"""\
@@ -293,7 +294,7 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
 +table=46, priority=110,reg1=vnet1,in_port=vnet1 actions=drop  # flood
 +table=46, priority=100,reg1=vnet1 actions=meter:{shared[0]},goto_table:47  # limit
 +table=47, priority=100,reg1=vnet1 actions=meter:{shared[2]},goto_table:48  # limit
-+table=55, priority=100,vlan_tci=0x0000/0x1fff actions=clone(set_field:vnet1->reg1,resubmit(,46))  # flood"""
++table=55, priority=100,vlan_tci=0x0000/0x1fff actions={copy}  # flood"""
     )
 
 
@@ -307,13 +308,16 @@ def test_the_meters_of_a_bridge_are_its_ports_and_those_that_they_share() -> Non
     assert meters_of(None, {"vnet1": 3}) == {}
 
 
-def test_a_joint_to_another_bridge_is_an_uplink_whose_marks_mean_nothing() -> None:
+def test_marks_mean_nothing_behind_a_joint_and_the_host_is_not_for_those_who_are_there() -> None:
     for isolating in (False, True):
-        wiring = NetworkWiring(joints=("pat-a",), isolating=isolating)
-        as_uplink = added(NetworkWiring(uplinks=("pat-a",), isolating=True), "pat-a")
-        mine = [line for line in added(wiring, "pat-a").splitlines() if "in_port=pat-a" in line]
-        assert mine == [line for line in as_uplink.splitlines() if "in_port=pat-a" in line]
-        assert "set_field:0->pkt_mark" in mine[0]
+        lines = added(NetworkWiring(joints=("pat-a",), isolating=isolating), "pat-a").splitlines()
+        classify = [line for line in lines if line.startswith("priority=") and "in_port=pat-a" in line]
+        assert len(classify) == 2
+        assert all("set_field:0->pkt_mark" in line for line in classify)
+        assert not [line for line in lines if line.startswith("table=54") or "LOCAL" in line.partition("actions=")[2]]
+        handed_on = [line for line in lines if line.startswith(("table=42", "table=52")) and "pat-a" in line]
+        assert len(handed_on) == 2
+        assert all(("set_field:0->pkt_mark" in line) is isolating for line in handed_on)
 
 
 def test_uplinks_and_patches_are_learned_from_and_flooded_to_and_the_host_talks_with_uplinks() -> None:

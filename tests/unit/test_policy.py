@@ -43,7 +43,8 @@ def heard_by(journey: Journey, reference: Reference) -> list[Hearer]:
     found = []
     for port, frame in journey.outputs:
         tags = tuple(tag & 0xFFF for tag in (frame["vlan_tci"], frame["second"], frame["inner"]) if tag)
-        found.append((port, tags, frame.get("ip_dscp", frame.get("~ip_dscp", 0)), frame["pkt_mark"] if port in reference.patches else 0))
+        mark = frame["pkt_mark"] if port in (*reference.patches, *reference.joints) else 0
+        found.append((port, tags, frame.get("ip_dscp", frame.get("~ip_dscp", 0)), mark))
     return sorted(found)
 
 
@@ -377,7 +378,7 @@ def test_only_an_own_address_makes_source_answer(network: Network) -> None:
 
 def own_flows(flows: list[Flow], port: str) -> list[Flow]:
     """The flows that are there because of this port; that it stands in a list of outputs makes no flow."""
-    listed = re.compile(rf"output:<{port}>|clone\(set_field:<{port}:hex>->reg1,resubmit\(,\d+\)\)")
+    listed = re.compile(rf"output:<{port}>|clone\(set_field:<{port}:hex>->reg1,[^()]*(?:\(65535\)[^()]*)?resubmit\(,\d+\)\)")
     return [flow for flow in flows if re.search(f"<{port}[>:]", listed.sub("", str(flow)))]
 
 

@@ -31,7 +31,8 @@ LIBRARIES = {
 
 MODULES = sorted(HOUSE.rglob("*.py"), key=str)
 CORE = [path for path in MODULES if path.parent.name in ("intent", "model", "pipeline", "xmlread")]
-CORE += [HOUSE / f"{name}.py" for name in ("drops", "errors", "plan", "policy", "reconcile", "rowplan", "status")]
+CORE += [HOUSE / f"{name}.py" for name in ("drops", "errors", "mtu", "plan", "policy", "readback", "reconcile", "rowplan")]
+CORE += [HOUSE / f"{name}.py" for name in ("shaping", "status")]
 
 
 def name_of(path: Path) -> str:
@@ -107,10 +108,14 @@ def test_the_model_knows_only_itself_and_its_errors(path: Path) -> None:
         ("xmlread", ("vnetd.errors", "vnetd.model", "vnetd.xmlread")),
         ("policy.py", ("vnetd.errors", "vnetd.model")),
         ("intent", ("vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.policy")),
+        ("mtu.py", ("vnetd.model",)),
+        ("shaping.py", ("vnetd.model",)),
+        ("readback.py", ("vnetd.model", "vnetd.pipeline", "vnetd.shaping")),
         ("drops.py", ("vnetd.model", "vnetd.pipeline", "vnetd.textual")),
         ("rowplan.py", ("vnetd.intent", "vnetd.model", "vnetd.pipeline")),
-        ("plan.py", ("vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
-        ("reconcile.py", ("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.plan", "vnetd.rowplan")),
+        ("leaves.py", ("vnetd.model",)),
+        ("plan.py", ("vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
+        ("reconcile.py", ("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.leaves", "vnetd.model", "vnetd.plan", "vnetd.rowplan")),
         (
             "adapters",
             (

@@ -44,11 +44,12 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.address_comes, World.address_goes, World.switch_restarts, World.switch_renumbers), ()),
         **dict.fromkeys((World.ethernet_guest_comes, World.ethernet_guest_goes, World.another_address_is_set), ()),
         **dict.fromkeys((World.tunnel_bridge_is_renamed, World.daemon_starts_blind), ()),
-        **dict.fromkeys((World.device_breaks, World.nic_comes_or_goes, World.hand_sets_the_vlan_limit), (small,)),
+        **dict.fromkeys((World.device_breaks, World.nic_comes_or_goes), (small,)),
         **dict.fromkeys((World.hand_takes_things_away, World.hand_makes_a_fake_bridge, World.hand_deletes_a_fake_bridge), ()),
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
+        **dict.fromkeys((World.hand_takes_queues_away,), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
         World.hand_changes_groups: (small,),
     }
@@ -59,7 +60,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
 
 def _new_host() -> FakeHost:
     links = {"lo": True, "eth0": True, "eth1": False, "eth2": True, "eth3": False, "eth4": True}
-    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"})
+    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"}, datapath="netdev")
 
 
 def _fresh_twin(world: World) -> FakeHost:
@@ -138,19 +139,9 @@ def _settle(world: World) -> None:
     claimed = world.claimed()
     down = [tap for tap in world.scripted if tap in claimed and world.host.links.get(tap) is False]
     assert not set(down) - world.host.broken
-    _vlan_limit_is_right(world)
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels
-
-
-def _vlan_limit_is_right(world: World) -> None:
-    """Enough tags where there is a dot1q-tunnel, and nothing of vnetd's in the setting where there is none."""
-    host = world.host
-    if any(group.qinq for network in world.networks.values() for group in network.portgroups):
-        assert host.vlan_limit == 0 or (host.vlan_limit or 1) >= 2
-    else:
-        assert host.vlan_limit_was is None
 
 
 def _heard_by_bridge(world: World) -> dict[tuple[str, int], set[str]]:

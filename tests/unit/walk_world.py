@@ -291,9 +291,6 @@ class World:
         if row is not None and row.fake is not None:
             self.host.hand_delete_port("br-pink")
 
-    def hand_sets_the_vlan_limit(self, number: int) -> None:
-        self.host.vlan_limit = (None, 0, 1, 2)[number % 4]
-
     def hand_deletes_a_port(self, number: int) -> None:
         if ours := self._ports():
             self.host.hand_delete_port(ours[number % len(ours)])
@@ -349,6 +346,12 @@ class World:
             elif row.groups:
                 row.groups = {}
                 row.flows = {key: line for key, line in row.flows.items() if "group:" not in line}
+
+    def hand_takes_queues_away(self, number: int) -> None:
+        """With tc, or their lengths are changed; a look shows it at once, whatever is remembered."""
+        for name in self._ports():
+            if limit := self.host.limit_of(name):
+                limit.leaf = (None, 1, 1000)[number % 3]
 
     def hand_opens_a_bridge(self, number: int) -> None:
         if ours := [row for row in self.host.bridges.values() if row.owner]:

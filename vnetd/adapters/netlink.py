@@ -12,17 +12,19 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_interface
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK
 
+from vnetd.adapters.leaves import QUEUE_0, Leaves
 from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
 from vnetd.model.names import IpInterface
-from vnetd.model.state import Host, Link, Quiet
+from vnetd.model.shaping import Leaf
+from vnetd.model.state import USERSPACE, Host, Link, Quiet
 from vnetd.settings import Settings
 
 LOG = logging.getLogger("vnetd.netlink")
@@ -39,12 +41,14 @@ class Netlink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._route = IPRoute()
-        self._quiet = QuietLinks(userspace=settings.datapath_type == "netdev")
+        self._quiet = QuietLinks(userspace=settings.datapath_type == USERSPACE)
+        self._leaves = Leaves()
         self._known: tuple[dict[str, tuple[IpInterface, ...]], frozenset[str]] | None = None
 
     def close(self) -> None:
         self._route.close()
         self._quiet.close()
+        self._leaves.close()
 
     def host(self) -> Host:
         """Addresses, links and the NICs of default routes, now."""
@@ -82,6 +86,25 @@ class Netlink:
     def make_quiet(self, name: str, level: str) -> None:
         """Make a link as quiet as ``Quiet`` says. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
         self._quiet.make(name, Quiet(level))
+
+    def leaves(self, names: Collection[str]) -> dict[str, Leaf]:
+        """The queues of those of these links that have a limit now. Raises WorldError."""
+        return self._leaves.seen(names)
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        """Let so many frames wait under a link's limit. One that has gone meanwhile is no error. Raises WorldError when it is refused."""
+        try:
+            index = socket.if_nametoindex(name)
+        except OSError:
+            return
+        try:
+            # Without a handle of its own a pfifo is changed in place, and any other qdisc that is there replaced.
+            self._route.tc("replace", "pfifo", index, 0, parent=QUEUE_0, limit=frames)
+        except NetlinkError as error:
+            if error.code == 19:
+                return
+            text = f"no queue of {frames} can be set under its limit: {error}; tc class show dev {name} shows what limits it"
+            raise WorldError(text) from None
 
     def _links(self) -> dict[str, Link]:
         found = list(_flags())

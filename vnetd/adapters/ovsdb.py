@@ -19,10 +19,10 @@ from ovsdbapp.backend.ovs_idl import command, connection, idlutils
 from ovsdbapp.exceptions import TimeoutException
 from ovsdbapp.schema.open_vswitch import impl_idl
 
-from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan
+from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan, vlan_limit
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
-from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SetVlanLimit, SweepShapes
+from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 SOCKET = "/run/openvswitch/db.sock"
 T = TypeVar("T")
@@ -31,7 +31,7 @@ TIMEOUT = 10
 """Seconds until a transaction that ovs-vswitchd does not act on is given up."""
 
 _COLUMNS = {
-    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config", "external_ids"],
+    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config"],
     "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids"],
     "Port": [
         "name", "interfaces", "tag", "trunks", "vlan_mode", "cvlans", "other_config", "bond_mode", "lacp", "fake_bridge",
@@ -47,10 +47,6 @@ _COLUMNS = {
 
 _AGEING = "mac-aging-time"
 """Bridge.other_config."""
-
-_VLAN_LIMIT = "vlan-limit"
-"""Open_vSwitch.other_config; under ``_LIMIT_WAS`` external_ids keep what stood there before vnetd wrote it."""
-_LIMIT_WAS = "vnetd-vlan-limit"
 
 logging.getLogger("ovsdbapp").setLevel(logging.CRITICAL)
 # ovsdbapp logs what it also raises; what matters is said once, by whoever called.
@@ -73,8 +69,7 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
 
 def _is_setting(updates: Any) -> bool:
     """Whether the row Open_vSwitch has changed in more than its counters and its list of bridges."""
-    old = getattr(updates, "_data", None) or {}
-    return "other_config" in old or "external_ids" in old
+    return "other_config" in (getattr(updates, "_data", None) or {})
 
 
 class Ovsdb:
@@ -185,16 +180,9 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
         seen.keep(uuids)
-        settings = self.api._ovs
-        limit = settings.other_config.get(_VLAN_LIMIT, "")
-        self.result = Rows(
-            bridges,
-            ports,
-            sum(1 for _ in _strays(self.api, shaped)),
-            fakes,
-            int(limit) if limit.isdecimal() else None,
-            settings.external_ids.get(_LIMIT_WAS),
-        )
+        ovs = self.api._ovs
+        strays = sum(1 for _ in _strays(self.api, shaped))
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
@@ -232,18 +220,9 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
                     self._put_port(port)
                 case DropPort(name):
                     self._drop_port(name)
-                case SetVlanLimit(value, was):
-                    self._set_key("other_config", _VLAN_LIMIT, value or None)
-                    self._set_key("external_ids", _LIMIT_WAS, was)
                 case SweepShapes():
                     for row in list(_strays(self.api, self._used_shapes())):
                         row.delete()
-
-    def _set_key(self, column: str, key: str, value: str | None) -> None:
-        if value is not None:
-            self.api._ovs.setkey(column, key, value)
-        elif key in getattr(self.api._ovs, column):
-            self.api._ovs.delkey(column, key)
 
     def _put_bridge(self, bridge: Bridge) -> None:
         row = self.bridges.get(bridge.name)
@@ -325,7 +304,10 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         return [old[name] for name in names]
 
     def _put_shape(self, row: Any, port: Port) -> None:
-        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them."""
+        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them.
+
+        vnetd's own do not bear libvirt's marks, or libvirt would write into rows that are about to go, and refuse the NIC.
+        """
         qos = first(getattr(row, "qos", []))
         shape = port.shape
         if shape is None:
@@ -338,13 +320,23 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             qos.other_config = config
             qos.queues[0].other_config = config
             return
-        marks = {ROLE: str(port.role), "ifname": port.name, **{key: value for key, value in port.ids if key == "vm-id"}}
+        # What libvirt has put there since the rows were read must not be hidden by a second one: then this is all made anew.
+        row.verify("qos")
+        for lost in self._cut_off(port):
+            self._delete_shape(lost)
+        marks = {ROLE: str(port.role)}
         queue = self.txn.insert(self.api.tables["Queue"])
         queue.other_config, queue.external_ids = config, marks
         fresh = self.txn.insert(self.api.tables["QoS"])
         fresh.type, fresh.other_config, fresh.external_ids = "linux-htb", config, marks
         fresh.queues = {0: queue}
         row.qos = [fresh]
+
+    def _cut_off(self, port: Port) -> list[Any]:
+        """QoS rows that libvirt made for this port and no port has: libvirt would find them, and write a new limit there in vain."""
+        used, guest = self._used_shapes(), dict(port.ids).get("vm-id")
+        rows = [row for row in self.api.tables["QoS"].rows.values() if row.uuid not in used and guest is not None]
+        return [row for row in rows if (row.external_ids.get("ifname"), row.external_ids.get("vm-id")) == (port.name, guest)]
 
     def _drop_port(self, name: str) -> None:
         row, bridge = self.ports.pop(name, (None, None))
@@ -365,7 +357,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         qos.delete()
 
     def _used_shapes(self) -> set[Any]:
-        return {port.qos[0].uuid for port, _ in self.ports.values() if port.qos}
+        """The QoS rows that ports have; a port that was just inserted has no column yet that was not written."""
+        return {qos.uuid for port, _ in self.ports.values() for qos in getattr(port, "qos", [])}
 
 
 def _config(shape: Shape) -> Mapping[str, str]:

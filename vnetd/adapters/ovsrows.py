@@ -6,7 +6,7 @@ write reads as a value that differs from all of those, and is therefore written 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vnetd.model.network import Vlan, VlanMode
@@ -115,6 +115,14 @@ def put_vlan(row: Any, vlan: Vlan | None) -> None:
         row.setkey("other_config", QINQ_TYPE, "802.1q")
     elif QINQ_TYPE in getattr(row, "other_config", {}):
         row.delkey("other_config", QINQ_TYPE)
+
+
+def vlan_limit(settings: Mapping[str, str]) -> int | None:
+    """vlan-limit of Open_vSwitch.other_config; what is no number counts for nothing to Open vSwitch either."""
+    try:
+        return int(settings["vlan-limit"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _shape(qos: Sequence[Any]) -> Shape | None:

@@ -10,7 +10,6 @@ from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpPrefix, Mac
 from vnetd.model.network import Inventory, Network, OverlayType, Problem, Vlan
 from vnetd.model.state import (
-    QINQ_TAGS,
     TUNNELS,
     Bridge,
     Desired,
@@ -134,15 +133,22 @@ class Draft:
         """Whether a bridge of Open vSwitch's has this name, and so its own port, too."""
         return name in {self.host.tunnel_bridge, *self.bridges, *self.rows.bridges, *self.rows.fakes}
 
+    def _check_settings(self) -> None:
+        """With two tags looked at, Open vSwitch's cache gives a frame the verdict of one with the first tag alone."""
+        limit = self.rows.vlan_limit
+        if limit in (None, 1) or not (self.bridges or any(seen.owner for seen in self.rows.bridges.values())):
+            return
+        fault = f"its other_config:vlan-limit is {limit} and must be 1, or a frame's second VLAN tag may get past the checks of ports"
+        self.problems.append(Problem("switch", "Open vSwitch", f"{fault}; ovs-vsctl remove Open_vSwitch . other_config vlan-limit"))
+
     def finish(self) -> Desired:
-        qinq = any(group.qinq for network in self.networks.values() for group in network.portgroups)
+        self._check_settings()
         return Desired(
             bridges=self.bridges,
             ports=self.ports,
             wirings={bridge: wires.finished() for bridge, wires in self.wires.items()},
             bond_bridges=self.bond_bridges,
             homes=self.homes,
-            vlan_limit=QINQ_TAGS if qinq else None,
             tunnel_bridge=self.host.tunnel_bridge,
             segments=tuple(dict.fromkeys(wire for _, (_, wire) in sorted(self.segments.items(), key=lambda item: item[0]))),
             links_up=frozenset(self.links_up),

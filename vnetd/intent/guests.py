@@ -9,7 +9,7 @@ from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
-from vnetd.model.state import GuestWire, Port, PortFacts, Role
+from vnetd.model.state import USERSPACE, GuestWire, Port, PortFacts, Role
 from vnetd.policy import bandwidth_of, guest_wire, shape
 
 
@@ -51,7 +51,7 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         vlan=wire.vlan,
         ids=_ids(nic),
         mtu=nic.mtu,
-        shape=shape(bandwidth_of(nic, group)),
+        shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
     _note_twins(draft, wire, home)
     draft.wires[home].guests.append(wire)

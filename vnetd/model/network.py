@@ -284,7 +284,7 @@ class NetworkPort:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong with one object, in words: ``kind`` is network, guest, port, tunnel, bridge or source.
+    """What is wrong with one object, in words: ``kind`` is network, guest, port, tunnel, bridge, switch or source.
 
     A ``soft`` one is worth knowing and no reason to refuse the object.
     """

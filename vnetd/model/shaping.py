@@ -36,6 +36,17 @@ class SeenTap:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaf:
+    """The queue below the one class of a link that Open vSwitch limits by linux-htb.
+
+    ``limit`` is how many frames it holds, None where it is the kernel's own, or no pfifo. ``mtu`` is the link's.
+    """
+
+    limit: int | None
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
 class Mtus:
     """The MTU of each link, and the link that has each address."""
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
+from vnetd.model.shaping import Leaf
 
 OWNER = "vnetd-network"
 ROLE = "vnetd-role"
@@ -24,8 +25,8 @@ FRAGMENTS = "nx-match"
 """How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
 
 
-QINQ_TAGS = 2
-"""How many VLAN tags Open vSwitch must look at where a port is a dot1q-tunnel: the service's and the customer's."""
+USERSPACE = "netdev"
+"""The datapath type of bridges that ovs-vswitchd switches by itself, without the kernel (ovs-vswitchd.conf.db(5))."""
 
 
 class Role(StrEnum):
@@ -221,8 +222,6 @@ class Desired:
     """The bridges that hold a bond and nothing else, each with the patch that leads to its network's bridge."""
     homes: Mapping[str, str] = field(default_factory=dict)
     """The bridge that carries each network that is served: its own, or the one of which its own is a VLAN."""
-    vlan_limit: int | None = None
-    """How many VLAN tags Open vSwitch must look at (other_config:vlan-limit); None leaves it to others."""
     tunnel_bridge: str = ""
     segments: tuple[SegmentWire, ...] = ()
     links_up: frozenset[str] = frozenset()
@@ -309,9 +308,9 @@ class Rows:
     stray_shapes: int = 0
     fakes: Mapping[str, FakeBridge] = field(default_factory=dict)
     vlan_limit: int | None = None
-    """other_config:vlan-limit, None where nothing is written (ovs-vswitchd.conf.db(5))."""
-    vlan_limit_was: str | None = None
-    """What stood there before vnetd wrote it, "" for nothing; None where vnetd has written nothing."""
+    """other_config:vlan-limit, None where nothing is written, which means 1 (ovs-vswitchd.conf.db(5))."""
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows, as far as those who wrote them have asked it to."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
         """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
@@ -386,3 +385,5 @@ class Observed:
     host: Host
     silent: Mapping[str, str] = field(default_factory=dict)
     """Bridges of vnetd's whose tables could not be read, and why."""
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+    """The queues of limited links in the userspace datapath, where tc limits them already."""

@@ -2,7 +2,7 @@
 
 Strategy: a flow can name one meter only (OpenFlow 1.3, 5.7), so every limit that a frame
 may meet has a table of its own. A meter that refuses a frame ends all that its actions
-still had to do: where a frame is copied to many, each shared limit is asked inside a clone.
+still had to do. Where a frame is copied to many, each shared limit is therefore asked apart (``copy_to``).
 """
 
 from __future__ import annotations
@@ -108,8 +108,16 @@ def inbound_flows(guest: GuestWire, pools: Sequence[Pool]) -> Iterator[Flow]:
         yield Flow(table, 100, port, f"meter:{meter},{goto(Table(table + 1))}", Cookie.LIMIT)
 
 
+_APART = "check_pkt_larger(65535)->NXM_NX_REG0[0]"
+"""The answer is of no interest. What follows becomes actions inside the question, and there a meter ends no others.
+
+A clone alone would not do: Open vSwitch makes none in the data plane where it can take back what the
+actions themselves change, and does not see the meter behind a resubmit (reversible_actions in ofproto-dpif-xlate.c).
+"""
+
+
 def copy_to(guest: GuestWire, pools: Sequence[Pool]) -> str:
     """The action that gives the guest a copy of a frame for many."""
     if any(pool.inbound for pool in shared_with(guest, pools)):
-        return f"clone(set_field:<{guest.port}:hex>->reg1,resubmit(,{Table.TO_POOL:d}))"
+        return f"clone(set_field:<{guest.port}:hex>->reg1,{_APART},resubmit(,{Table.TO_POOL:d}))"
     return f"output:<{guest.port}>"

@@ -40,10 +40,14 @@ A first fragment of IPv6 that ends before the ports shows them as 0."""
 def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow]:
     """All flows from LEARN to HOST of a bridge whose ports are ``live``."""
     guests = [guest for guest in wiring.guests if guest.port in live and (guest.mac is not None or guest.guard is Guard.NONE)]
-    uplinks = [name for name in (*wiring.uplinks, *wiring.joints) if name in live]
+    uplinks = [name for name in wiring.uplinks if name in live]
+    joints = [name for name in wiring.joints if name in live]
     patches = [name for name in wiring.patches if name in live]
-    marked = set(uplinks if wiring.isolating else wiring.joints)
-    yield from _carrier_flows([*uplinks, *patches], marked)
+    yield from _carrier_flows([*uplinks, *joints, *patches], {*joints, *(uplinks if wiring.isolating else ())})
+    for name in joints:
+        yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), f"{_unmarked(wiring)}{goto(Table.OUTPUT)}", Cookie.DELIVER)
+    for name in (*uplinks, *patches):
+        yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), goto(Table.OUTPUT), Cookie.DELIVER)
     yield from _host_flows(wiring, uplinks)
     yield from _learn_flows()
     yield from deliver_shared()
@@ -60,7 +64,9 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
             yield Flow(Table.LIMIT, 100, f"in_port=<{guest.port}>", actions, Cookie.LIMIT)
     yield from _cast_flows()
     always = [f"resubmit(,{Table.HOST:d})"] if wiring.host or uplinks else []
-    yield from flood_flows(guests, [*always, *(f"output:<{name}>" for name in (*uplinks, *patches))], wiring.pools)
+    always += [f"output:<{name}>" for name in (*uplinks, *patches)]
+    always += [(f"clone({_unmarked(wiring)}output:<{name}>)" if wiring.isolating else f"output:<{name}>") for name in joints]
+    yield from flood_flows(guests, always, wiring.pools)
     yield from _station_flows(guests)
 
 
@@ -72,14 +78,18 @@ def _carrier_flows(names: Sequence[str], marked: Collection[str]) -> Iterator[Fl
         yield Flow(Table.CLASSIFY, 110, f"in_port=<{name}>,dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
         yield Flow(Table.CLASSIFY, 100, f"in_port=<{name}>", f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
         yield Flow(Table.LEARN, 100, f"in_port=<{name}>", _learn(Cookie.LEARNED), Cookie.LEARN)
-        yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), goto(Table.OUTPUT), Cookie.DELIVER)
+
+
+def _unmarked(wiring: NetworkWiring) -> str:
+    """What takes the mark of an isolated port off: behind a joint it may be taken for one of the host's firewall's."""
+    return "set_field:0->pkt_mark," if wiring.isolating else ""
 
 
 def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]:
-    """The bridge's own port always talks with an uplink; with guests and other hosts, where the network says so."""
+    """The bridge's own port always talks with an uplink; with guests, other hosts and other bridges, where the network says so."""
     local, found = f"in_port={LOCAL}", f"reg1=0x{LOCAL_NUMBER:x}"
     if wiring.host or uplinks:
-        clear = "set_field:0->pkt_mark," if wiring.isolating else ""
+        clear = _unmarked(wiring)
         yield Flow(Table.CLASSIFY, 110, f"{local},dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
         yield Flow(Table.CLASSIFY, 100, local, f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
     else:
@@ -96,7 +106,7 @@ def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]
         for match in TUNNEL_PACKETS:
             yield Flow(Table.HOST, 50, match, refuse(Reason.HOST), Cookie.REFUSE)
         # On the host's own packets the mark would be one of its firewall's.
-        yield Flow(Table.HOST, 10, "", f"clone(set_field:0->pkt_mark,{LOCAL})" if wiring.isolating else LOCAL, Cookie.HOST)
+        yield Flow(Table.HOST, 10, "", f"clone({_unmarked(wiring)}{LOCAL})" if wiring.isolating else LOCAL, Cookie.HOST)
         yield Flow(Table.DELIVER, 100, found, goto(Table.HOST), Cookie.DELIVER)
     elif uplinks:
         for name in uplinks:

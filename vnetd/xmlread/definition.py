@@ -5,7 +5,8 @@ again, and shows hooks that one. What vnetd's element says (peers, bindings, gua
 change under running guests, and should: it is taken from the newest definition at once.
 libvirt's own words for ports (``<vlan>`` and ``<portgroup>``) are taken from there when
 somebody says so (``vnetctl apply``), and stay until the running definition itself
-changes (``virsh net-update``), whose word is then newer.
+changes (``virsh net-update``), whose word is then newer. vnetd's rules for a portgroup
+that comes, goes or changes so wait with it.
 
 Strategy: the text in force is folded from the text before and what is heard now. What
 the running definition says, and what the newest one said when it was last taken, stand
@@ -33,7 +34,6 @@ _OURS = f"{{{NETWORK_NS}}}network"
 _RUNNING = f"{{{KEPT_NS}}}running"
 _DEFINED = f"{{{KEPT_NS}}}defined"
 _RULES = f"{{{NETWORK_NS}}}portgroup"
-_KEPT = f"{{{KEPT_NS}}}outgoing"
 
 Key = tuple[str, str]
 """What names an element that says something of ports: its tag, and a portgroup's name."""
@@ -59,15 +59,19 @@ def in_force(
     # How many guests use it changes all the time, and says nothing of the network.
     changed = here.attrib.pop("connections", None) is not None
     changed |= _drop_kept(here)
-    changed |= _put_ours(here, newest if newest is not None else before)
+    ours, rules = deepcopy(here.find(f"metadata/{_OURS}")), _rules(here if before is None else before)
+    _put_ours(here, newest if newest is not None else before)
     now = _words(here)
     heard = _Heard(now, _words(newest) if take and newest is not None else None)
     if before is not None:
         heard.force = _words(before)
         heard.ran, heard.was_defined = _kept(before, _RUNNING, heard.force), _kept(before, _DEFINED, heard.force)
     wanted = heard.fold(set(used))
-    if before is not None:
-        changed |= _keep_rules(here, before, wanted)
+    said = heard.force if newest is None else _words(newest)
+    # An element that is no longer defined is not there to be mended, so what it says of portgroups that have gone is no mistake.
+    known = said if newest is None or newest.find(f"metadata/{_OURS}") is not None else {**said, **_rules(here)}
+    _put_rules(here, rules, known, heard.waiting(said, wanted), wanted)
+    changed |= not _is_again(here, ours)
     _keep(here, _RUNNING, now, wanted)
     _keep(here, _DEFINED, heard.was_defined if heard.defined is None else heard.defined, wanted)
     if _same(now, wanted) and here.find(f"metadata/{_DEFINED}") is None:
@@ -91,36 +95,62 @@ def _tree(text: bytes, root: str) -> etree._Element | None:
         return None
 
 
-def _put_ours(here: etree._Element, there: etree._Element | None) -> bool:
-    """vnetd's element of ``there`` in the place of the one that runs; whether that changes anything.
+def _put_ours(here: etree._Element, there: etree._Element | None) -> None:
+    """vnetd's element of ``there`` in the place of the one that runs.
 
     A network that no longer is vnetd's by its definition stays so until it is stopped: its guests are on vnetd's bridge.
     """
     old = here.find(f"metadata/{_OURS}")
     new = there.find(f"metadata/{_OURS}") if there is not None else None
-    if old is None or new is None or serialize(old) == serialize(new):
+    if old is not None and new is not None:
+        _replace(old, deepcopy(new))
+
+
+def _is_again(here: etree._Element, ours: etree._Element | None) -> bool:
+    """Whether vnetd's element says what ``ours`` said, which then stands there to the letter."""
+    now = here.find(f"metadata/{_OURS}")
+    if not _alike(now, ours):
         return False
-    new = deepcopy(new)
-    new.tail = old.tail
-    old.getparent().replace(old, new)
+    if now is not None:
+        _replace(now, ours)
     return True
 
 
-def _keep_rules(here: etree._Element, before: etree._Element, wanted: Words) -> bool:
-    """Let portgroups that only their users keep have vnetd's rules for them, too; whether that changes anything."""
-    ours, theirs = here.find(f"metadata/{_OURS}"), before.find(f"metadata/{_OURS}")
-    if ours is None or theirs is None:
-        return False
-    stale = [rules for rules in ours.iterchildren(_RULES) if rules.get(_KEPT) is not None]
-    for rules in stale:
-        ours.remove(rules)
-    said = {rules.get("name") for rules in ours.iterchildren(_RULES)}
-    outgoing = {name for (_, name), word in wanted.items() if word.get(OUTGOING) is not None} - said
-    kept = [_bare(rules) for rules in theirs.iterchildren(_RULES) if rules.get("name") in outgoing]
-    for rules in kept:
-        rules.set(_KEPT, "yes")
-    ours.extend(kept)
-    return bool(stale or kept)
+def _replace(old: etree._Element, new: etree._Element) -> None:
+    new.tail = old.tail
+    old.getparent().replace(old, new)
+
+
+def _put_rules(here: etree._Element, old: Words, known: Words, waiting: set[Key], wanted: Words) -> None:
+    """vnetd's rules for a portgroup together with libvirt's part of it, the new or the old ones.
+
+    Rules for a portgroup that is not ``known`` stay, as the mistake that they are.
+    """
+    ours = here.find(f"metadata/{_OURS}")
+    if ours is None:
+        return
+    said: set[Key] = set()
+    for rules in list(ours.iterchildren(_RULES)):
+        key = _group_of(rules)
+        if key in waiting or (key in known and key not in wanted):
+            kept = old.get(key) if key in wanted and key not in said else None
+            if kept is None:
+                ours.remove(rules)
+            else:
+                ours.replace(rules, _bare(kept))
+        said.add(key)
+    for key, rules in old.items():
+        if key not in said and key in wanted and (key in waiting or wanted[key].get(OUTGOING) is not None):
+            ours.append(_bare(rules))
+
+
+def _rules(tree: etree._Element) -> Words:
+    """vnetd's rules for portgroups, each by what names libvirt's part."""
+    return {_group_of(rules): rules for rules in tree.iterfind(f"metadata/{_OURS}/{_RULES}")}
+
+
+def _group_of(rules: etree._Element) -> Key:
+    return "portgroup", rules.get("name", "")
 
 
 def _words(parent: etree._Element) -> Words:
@@ -177,6 +207,13 @@ class _Heard:
             if word is not None:
                 wanted[key] = word
         return _with_one_default(wanted, fresh)
+
+    def waiting(self, newest: Words, wanted: Words) -> set[Key]:
+        """Of what the newest definition says, what has changed there and is in force when somebody says so."""
+        if self.defined is not None:
+            return set()
+        changed = {key for key in {*newest, *self.was_defined} if not _alike(newest.get(key), self.was_defined.get(key))}
+        return {key for key in changed if not _alike(newest.get(key), wanted.get(key))}
 
 
 def _outgoing(key: Key, word: etree._Element | None, used: set[str]) -> etree._Element | None:

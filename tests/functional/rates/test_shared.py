@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 from world import World
 
-from rates.stations import station, wired
+from rates.stations import HOST, Station, station, wired
 from rates.streams import ABOVE, Flowed, Stream, flow_within, offered, total
 
 BELOW, SHARE = 0.90, 0.25
+BROADCASTS = """
+import socket, sys, time
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0))
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
+for _ in range(int(sys.argv[1])):
+    link.send(b"\\xff" * 6 + mac + b"\\x88\\xb5" + bytes(46))
+    time.sleep(0.005)
+"""
+"""Frames of an EtherType for experiments (IEEE 802, 9.2.4), fewer a second than a port may send to all."""
 RHYTHMS = (1370, 1730, 2110, 2530)
 """Who comes first gets through, and senders in step would come in the same order for ever, as no two guests do."""
 
@@ -52,6 +62,33 @@ def test_the_network_s_limit_holds_all_and_a_portgroup_s_its_own_besides(rates: 
         assert total(found[:2]) <= ABOVE * small
         assert BELOW * whole <= total(found) <= ABOVE * whole
         assert all(one.frames > 0 for one in found)
+
+
+def test_a_limit_that_is_used_up_takes_no_other_guest_s_copy(rates: World) -> None:
+    """A meter that refuses a frame ends what its actions still had to do, and of a broadcast those are the copies to others."""
+    network, frames = "copied", 200
+    ours = "".join(
+        f"<vnet:portgroup name='{name}'><vnet:aggregate><vnet:inbound {limit}/></vnet:aggregate></vnet:portgroup>"
+        for name, limit in (("tight", "average='1' burst='1'"), ("wide", "average='100000'"))
+    )
+    sender = station("cs", network, "free")
+    tight = [station(name, network, "tight") for name in ("ct", "cv")]
+    hearers = [station("cw", network, "wide"), station("cf", network, "free")]
+    groups = "".join(f"<portgroup name='{name}'/>" for name in ("tight", "wide", "free"))
+    with wired(rates, network, sender, tight[0], *hearers, tight[1], ours=ours, portgroups=groups):
+        everybody = [*tight, *hearers]
+        before = {one.name: _got(rates, one) for one in everybody}
+        rates.on(HOST, "ip", "netns", "exec", sender.name, "python3", "-c", BROADCASTS, str(frames))
+        rates.until(lambda: _got(rates, hearers[1]) - before["cf"] >= frames, 5, "all have come")
+        heard = {one.name: _got(rates, one) - before[one.name] for one in everybody}
+        print(f"\nof {frames} broadcasts: {heard}")
+        assert min(heard["cw"], heard["cf"]) >= frames
+        assert max(heard["ct"], heard["cv"]) <= frames / 4
+
+
+def _got(world: World, one: Station) -> int:
+    """How many frames a station has got."""
+    return int(world.on(HOST, f"{one.inside} cat /sys/class/net/eth0/statistics/rx_packets"))
 
 
 def _shown(found: list[Flowed]) -> str:
