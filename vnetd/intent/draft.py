@@ -131,7 +131,7 @@ class Draft:
 
     def is_bridge(self, name: str) -> bool:
         """Whether a bridge of Open vSwitch's has this name, and so its own port, too."""
-        return name in {self.host.tunnel_bridge, *self.bridges, *self.rows.bridges, *self.rows.fakes}
+        return name == self.host.tunnel_bridge or any(name in one for one in (self.bridges, self.rows.bridges, self.rows.fakes))
 
     def _check_settings(self) -> None:
         """With two tags looked at, Open vSwitch's cache gives a frame the verdict of one with the first tag alone."""
