@@ -123,6 +123,8 @@ class Plan:
     meters: tuple[ChangeMeters, ...] = ()
     groups: tuple[ChangeGroups, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
+    unlearn: tuple[str, ...] = ()
+    """Bonds' bridges that must forget who is where, since somebody has left who may speak from elsewhere at once."""
     quiet: tuple[tuple[str, Quiet], ...] = ()
     leaves: tuple[tuple[str, int], ...] = ()
     """Limited links of the userspace datapath, with how many frames may wait there."""
@@ -173,6 +175,7 @@ class Plan:
             *(line for step in self.meters for line in step.lines()),
             *(line for step in self.groups for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
+            *(f"~ bridge {name}: forgets who was behind its patch" for name in self.unlearn),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
             *(f"~ link {name}: a queue of {frames} under its limit" for name, frames in self.leaves),
             *(f"~ link {name} up" for name in self.links),
@@ -192,7 +195,16 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
     groups = tuple(_groups(desired, observed, dropped))
-    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, quiet, leaves, links, expected)
+    bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
+    unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, expected)
+
+
+def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
+    """Whether flows go of a port that has gone, or goes. Which bond its guest was heard by is not asked: bridges may be joined."""
+    numbers = observed.rows.numbers(step.bridge)
+    stay = {number for name, number in numbers.items() if name in desired.ports and desired.ports[name].bridge == step.bridge}
+    return any(referenced_ports(line) - stay for line in step.remove)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:

@@ -62,6 +62,9 @@ class Switch(Protocol):
     def counters(self, bridge: str) -> list[FlowCount]:
         """What each flow has counted."""
 
+    def unlearn(self, bridge: str) -> None:
+        """Forget all that NORMAL has learned on this bridge. Raises WorldError."""
+
     def meter_drops(self, bridge: str) -> Mapping[int, tuple[int, int]]:
         """(packets, bytes) that each meter dropped, by its number."""
 
@@ -142,6 +145,8 @@ class Rim:
             if flows.remove:
                 # Of a port that has gone the switch may have learned more than was remembered.
                 self.switch.forget(flows.bridge)
+        for name in plan.unlearn:
+            _note(problems, name, partial(self.switch.unlearn, name))
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.drop_meters, meters))
         for groups in plan.groups:

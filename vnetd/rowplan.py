@@ -21,6 +21,10 @@ FAIL_MODE = "secure"
 SEALED = Vlan(VlanMode.TRUNK, None, (NOWHERE,))
 """How the own port of a sealed bridge is kept out of what NORMAL floods."""
 
+AGEING = "15"
+"""Seconds for which a sealed bridge remembers who is where, the least that Open vSwitch takes: with two ways through it, one frame
+from a MAC is as good as a memory, and whoever has moved to another host is held to be behind the patch for as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class PutBridge:
@@ -146,7 +150,7 @@ def bridge_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
             yield PutBridge(bridge, new=True)
             continue
         same = (seen.owner, seen.datapath, seen.fail_mode) == (bridge.owner, bridge.datapath, FAIL_MODE)
-        if not same or not _speaks(seen) or (bridge.sealed and not seen.sealed):
+        if not same or not _speaks(seen) or (bridge.sealed and not (seen.sealed and seen.ageing == AGEING)):
             yield PutBridge(bridge, new=False)
 
 

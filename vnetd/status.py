@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vnetd.drops import Drop
+from vnetd.intent import bond_names
 from vnetd.model.names import written
-from vnetd.model.network import Bond, Network, Problem
-from vnetd.model.state import TUNNELS, Desired, Observed
+from vnetd.model.network import Network, Problem
+from vnetd.model.state import TUNNELS, Desired, Observed, Role
 from vnetd.plan import Plan
 from vnetd.reconcile import standing_problems
 from vnetd.textual import columns
@@ -67,8 +68,7 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
                 }
                 if overlay
                 else None,
-                "uplink": ",".join(network.uplink.devs) if network.uplink else None,
-                "bond": _bond(observed, network.uplink.bond, network.uplink.devs) if network.uplink and network.uplink.bond else None,
+                **_uplink(desired, observed, network),
                 "joints": _joints(desired, observed, network),
                 "dropped": drops.get(network.bridge, {}),
                 "ports": sum(1 for facts in desired.guests.values() if facts.network == name),
@@ -78,9 +78,26 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
     return found
 
 
-def _bond(observed: Observed, bond: Bond, devs: Iterable[str]) -> dict[str, Any]:
+def _uplink(desired: Desired, observed: Observed, network: Network) -> dict[str, Any]:
+    """The way to the wire that is in force: that of the XML, or after a change that cannot be had the one before."""
+    if network.uplink is None:
+        return {"uplink": None, "bond": None}
+    homes = (network.bridge, bond_names(network.bridge).bridge)
+    carrier = next((port for port in desired.ports.values() if port.role in (Role.UPLINK, Role.BOND) and port.bridge in homes), None)
+    bond, devs = network.uplink.bond, list(map(str, network.uplink.devs))
+    if carrier is None:
+        return {"uplink": ",".join(devs), "bond": _bond(observed, bond.name, str(bond.mode), str(bond.lacp), devs) if bond else None}
+    if carrier.role is Role.UPLINK:
+        return {"uplink": carrier.name, "bond": None}
+    if bond is None or bond.name != carrier.name or set(carrier.members) != {dev for dev in devs if dev in observed.host.links}:
+        devs = list(carrier.members)
+    columns = dict(carrier.bond)
+    return {"uplink": ",".join(devs), "bond": _bond(observed, carrier.name, columns["bond_mode"], columns["lacp"], devs)}
+
+
+def _bond(observed: Observed, name: str, mode: str, lacp: str, devs: Iterable[str]) -> dict[str, Any]:
     """A bond and how its NICs are: whether there is a signal, and, with LACP, whether the partner answers."""
-    seen = observed.rows.ports.get(bond.name)
+    seen = observed.rows.ports.get(name)
     by_name = {one.name: one for one in seen.members} if seen else {}
     members = []
     for dev in devs:
@@ -89,7 +106,7 @@ def _bond(observed: Observed, bond: Bond, devs: Iterable[str]) -> dict[str, Any]
         members.append(
             {"name": dev, "link": state, "lacp": member.lacp if member else None, "error": (member.error if member else "") or None}
         )
-    return {"name": bond.name, "mode": str(bond.mode), "lacp": str(bond.lacp), "members": members}
+    return {"name": name, "mode": mode, "lacp": lacp, "members": members}
 
 
 def _joints(desired: Desired, observed: Observed, network: Network) -> list[dict[str, Any]]:

@@ -152,6 +152,48 @@ def test_a_bond_carries_a_vlan_and_goes_on_with_one_leg(hosts: World) -> None:
         ]
 
 
+SLB = "mode='balance-slb'"
+
+
+def test_a_guest_that_moves_away_from_a_bond_is_heard_and_reached_at_once(hosts: World) -> None:
+    """NORMAL remembers that it was behind the patch, drops what comes from it by a NIC, and sends nothing back to where it came from."""
+    with nics(hosts, joined=True), network(hosts, bond_xml(("b0", "b1"), SLB), *HOSTS), guest(hosts, "hv1", "g2", "wire"):
+        with guest(hosts, "hv1", "g1", "wire"):
+            assert pings(hosts, "hv1", "g1", "g2")
+        with guest(hosts, "hv2", "g1", "wire"):
+            assert pings(hosts, "hv1", "g2", "g1", count=5)
+        with guest(hosts, "hv1", "g1", "wire"):
+            assert pings(hosts, "hv1", "g1", "g2")
+        with guest(hosts, "hv2", "g1", "wire"):
+            assert pings(hosts, "hv2", "g1", "g2", count=5)
+        for host in HOSTS:
+            hosts.assert_settled(host)
+
+
+def test_a_guest_migrates_away_from_a_bond_and_its_stream_goes_on(hosts: World) -> None:
+    with nics(hosts, joined=True), network(hosts, bond_xml(("b0", "b1"), SLB), *HOSTS), guest(hosts, "hv1", "g2", "wire"):
+        # A guest that sends gratuitous ARP itself would be let through: NORMAL makes an exception for that, and for QEMU's RARP none.
+        hosts.guest("hv1", GuestSpec("v1", "wire", "ten", addresses=[f"{ADDRESSES['v1']}/24"], announces=False))
+        try:
+            assert pings(hosts, "hv1", "g2", "v1")
+            hosts.on("hv1", f"ip netns exec g2 ping -q -i 0.2 -w 20 {ADDRESSES['v1']} > /dev/null 2>&1 &")
+            hosts.on("hv1", "virsh -q migrate --live --p2p v1 qemu+tcp://hv2/system")
+            assert pings(hosts, "hv1", "g2", "v1")
+        finally:
+            for host in HOSTS:
+                hosts.attempt(host, "virsh -q destroy v1; virsh -q undefine v1")
+
+
+def test_a_bonds_bridge_forgets_within_seconds_who_was_behind_its_patch(hosts: World) -> None:
+    with nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"), SLB)):
+        bridge = hosts.on("hv1", "ovs-vsctl iface-to-br b0").strip()
+        aging = f"ovs-vsctl get bridge {bridge} other_config:mac-aging-time"
+        assert hosts.on("hv1", aging).strip() == '"15"'
+        hosts.on("hv1", f"ovs-vsctl set bridge {bridge} other_config:mac-aging-time=300")
+        hosts.until(lambda: hosts.on("hv1", aging).strip() == '"15"', 3, "vnetd puts it back")
+        assert hosts.attempt("hv1", "ovs-vsctl get bridge br-wire other_config:mac-aging-time").returncode != 0
+
+
 def test_the_bonds_own_bridge_is_no_ear_of_the_hosts(hosts: World) -> None:
     """NORMAL floods to every port that may have the VLAN, and the host's own must not be one, even when somebody sets it up."""
     with nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"))), guest(hosts, "hv2", "g3", "wire", "plain"):
@@ -249,6 +291,28 @@ def test_an_address_on_an_uplink_is_told_with_what_to_do(hosts: World) -> None:
         assert found["state"] == "notice"
         assert "its uplink b0 has the address 203.0.113.1, which nobody reaches there" in found["error"]
         assert "ip address del 203.0.113.1/24 dev b0; ip address add 203.0.113.1/24 dev br-wire" in found["error"]
+
+
+def test_a_change_of_an_uplink_that_cannot_be_had_leaves_what_works_and_what_is_somebodys(hosts: World) -> None:
+    with _somebodys_bridge(hosts), nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0",))):
+        hosts.on("hv1", "ip addr add 203.0.113.1/24 dev b1; ip link set b1 up; ip route add default via 203.0.113.254 dev b1")
+        before = hosts.rows("hv1")
+        for text, said in (
+            (bond_xml(("b0", "b1")), "its uplink b1 carries this host's default route"),
+            (network_xml("wire", "<v:uplink dev='br0'/>"), "its uplink br0 is a bridge of Open vSwitch"),
+            (network_xml("wire", "<v:uplink dev='g2'/>"), "its uplink g2 is in bridge br0 already, by hand"),
+            (network_xml("wire", "<v:uplink dev='g1'/>"), "its uplink g1 is a guest's, in bridge br-wire"),
+        ):
+            hosts.on("hv1", "tee", "/run/network.xml", stdin=text)
+            hosts.on("hv1", "virsh -q net-define /run/network.xml; vnetctl apply; true")
+            (found,) = hosts.status("hv1")["networks"]
+            assert found["state"] == "error"
+            assert said in found["error"]
+            assert {name: nic["link"] for name, nic in bond_of(hosts, "hv1").items()} == {"b0": "up"}
+            assert hosts.rows("hv1") == before
+            assert pings(hosts, "hv1", "g1", "g2")
+        hosts.on("hv1", "tee", "/run/network.xml", stdin=bond_xml(("b0",)))
+        hosts.on("hv1", "virsh -q net-define /run/network.xml && vnetctl apply")
 
 
 def test_a_patch_joins_somebodys_bridge_and_leaves_it_as_it_was(hosts: World) -> None:

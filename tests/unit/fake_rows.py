@@ -17,7 +17,7 @@ from vnetd.errors import WorldError
 from vnetd.model.network import Vlan, VlanMode
 from vnetd.model.state import FakeBridge as VlanBridge
 from vnetd.model.state import Group, Meter, Port, Role, Rows, SeenBridge, SeenMember, SeenPort, Shape
-from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
+from vnetd.rowplan import AGEING, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 
 class Trespass(AssertionError):
@@ -37,6 +37,7 @@ class FakeBridge:
     groups: dict[int, Group] = field(default_factory=dict)
     fragments: str = "normal"
     sealed: bool = False
+    ageing: str = ""
 
 
 @dataclass
@@ -105,7 +106,9 @@ class FakeRows:
     """Everything that vnetd has changed, in order."""
 
     def rows(self) -> Rows:
-        bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed) for name, row in self.bridges.items()}
+        bridges = {
+            name: SeenBridge(name, row.owner, row.datapath, row.fail_mode, (), row.sealed, row.ageing) for name, row in self.bridges.items()
+        }
         ports = {name: self._seen(name, row) for name, row in self.ports.items()}
         fakes = {name: VlanBridge(row.bridge, row.fake) for name, row in self.ports.items() if row.fake is not None}
         return Rows(bridges, ports, len(self._strays()), fakes, self.vlan_limit, self.acted)
@@ -174,7 +177,8 @@ class FakeRows:
             # Open vSwitch forgets all flows of a bridge whose mode or datapath changes.
             row.flows, row.meters = {}, {}
         row.owner, row.datapath, row.fail_mode = wanted.owner, wanted.datapath, "secure"
-        row.sealed = row.sealed or wanted.sealed
+        if wanted.sealed:
+            row.sealed, row.ageing = True, AGEING
 
     def _drop_bridge(self, name: str) -> None:
         strangers = [port for port, row in self.ports.items() if row.bridge == name and row.by_hand]
@@ -187,6 +191,8 @@ class FakeRows:
             raise WorldError(f"OVSDB refused the change: no bridge {port.bridge} for port {port.name}")
         if not self.bridges[port.bridge].owner and port.role is not Role.PATCH:
             raise Trespass(f"bridge {port.bridge} was put by hand, and vnetd puts port {port.name} there")
+        if port.name in self.bridges:
+            raise Trespass(f"port {port.name} is its bridge's own, and vnetd takes it")
         row = self.ports.get(port.name)
         if row is not None and row.by_hand:
             raise Trespass(f"port {port.name} was put by hand, and vnetd takes it")

@@ -148,6 +148,12 @@ class FakeHost(FakeRows):
                         raise Trespass(f"the flow {line!r} names the group {number}, which vnetd deletes")
                     del bridge.flows[key]
 
+    def unlearn(self, bridge: str) -> None:
+        self._burn(bridge)
+        if bridge not in self.bridges:
+            raise WorldError("the switch refused: no such bridge")
+        self.changes.append(f"bridge {bridge} forgets")
+
     def counters(self, bridge: str) -> list[FlowCount]:
         """Nothing has been counted; that a flow was made to count something is on its own line."""
         found = []

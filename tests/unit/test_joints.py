@@ -10,7 +10,7 @@ from fakes import FakeHost, mac_of, uuid_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnetd.intent import bond_names, desire, joint_names
+from vnetd.intent import bond_names, desire, joint_names, patch_names
 from vnetd.intent.loops import Joint, refused
 from vnetd.model.names import IfName
 from vnetd.model.network import (
@@ -24,12 +24,13 @@ from vnetd.model.network import (
     OverlayType,
     Peer,
     Policy,
+    PortGroup,
     Rate,
     Uplink,
     Vlan,
     VlanMode,
 )
-from vnetd.model.state import Desired, Role
+from vnetd.model.state import Desired, NetworkWiring, Role
 from vnetd.reconcile import Outcome, look, reconcile
 
 
@@ -182,6 +183,29 @@ def test_a_patch_waits_for_a_network_that_does_not_run(host: FakeHost) -> None:
     assert {name for name, row in host.ports.items() if row.bridge == "br-n2"} == {"keeps-it"}
 
 
+@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({"patches": ("br-user",)}, joint_names("br-n1", "br-user")),
+        ({"overlay": OVERLAY}, patch_names("br-n1")),
+        ({"uplink": Uplink((IfName("eth1"),), bond=Bond(IfName("bond0")))}, bond_names("br-n1")[1:]),
+    ],
+    ids=["joint", "overlay", "bond"],
+)
+def test_a_patch_one_end_of_which_somebody_has_is_not_made_by_halves(
+    host: FakeHost, more: dict[str, object], names: tuple[str, str], end: int
+) -> None:
+    host.hand_bridge("br-user")
+    host.hand_port(names[end], "br-user", kind="patch")
+    desired = wanted(host, net(1, **more))
+    assert words(desired) == f"network n1: a port called {names[end]} is in bridge br-user already, by hand; remove it there first"
+    assert desired.ports == {}
+    assert (desired.segments, desired.tunnels, desired.bond_bridges) == ((), {}, {})
+    assert set(desired.bridges) == {"br-n1"}
+    assert desired.wirings["br-n1"] == NetworkWiring()
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -290,6 +314,30 @@ def test_a_vlan_of_a_bridge_has_no_way_out_of_its_own(parent: FakeHost, more: di
     desired = wanted(parent, net(1), net(2, **more), net(3), nics=(nic(2, "n2"),))
     assert words(desired) == f"network n2: its bridge br-n2 is a VLAN of br-n1 and goes where that goes; write {element} there"
     assert set(desired.ports) == {"vnet2"}
+
+
+def test_isolation_on_a_vlan_of_a_bridge_with_an_overlay_needs_the_overlay_to_carry_it(parent: FakeHost) -> None:
+    """The segment for frames of isolated ports comes from the parent's XML alone, so that all hosts agree on it."""
+    parent.addresses = {ip_address("192.0.2.11")}
+    parent.forget()
+    groups = (PortGroup("dmz", True, policy=Policy(isolated=True)), PortGroup("open"))
+    child = net(2, portgroups=groups)
+    nics = (nic(2, "n2"), nic(3, "n2", portgroup="open"), nic(4, "n1"))
+    said = (
+        "isolated='yes' needs the overlay of network n1, of whose bridge its own is a VLAN, to carry it; "
+        "write isolated='yes' there too, in a <vnet:portgroup> or for all"
+    )
+    desired = wanted(parent, net(1, overlay=OVERLAY), child, nics=nics)
+    assert words(desired) == f"network n2: {said}; port vnet2: {said}"
+    assert not any(problem.soft for problem in desired.problems)
+    wiring = desired.wirings["br-n1"]
+    assert [(wire.port, wire.isolated) for wire in wiring.guests] == [("vnet3", False), ("vnet4", False)]
+    assert desired.segments[0].isolated is None
+    for more in ({"overlay": OVERLAY, "portgroups": (groups[0],)}, {}):
+        desired = wanted(parent, net(1, **more), child, nics=nics[:2])
+        assert words(desired) == ""
+        assert [(wire.port, wire.isolated) for wire in desired.wirings["br-n1"].guests] == [("vnet2", True), ("vnet3", False)]
+        assert [segment.isolated for segment in desired.segments] == ([OVERLAY.isolated_segment] if more else [])
 
 
 def test_two_networks_on_one_vlan_of_a_bridge_are_one_and_a_problem(parent: FakeHost) -> None:

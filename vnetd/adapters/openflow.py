@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +101,13 @@ class OpenFlow:
         self.forget(step.bridge)
         _complain(meters.drop_meters(_management(step.bridge), step.drop))
 
+    def unlearn(self, bridge: str) -> None:
+        """Forget all that NORMAL has learned on ``bridge``, of which OpenFlow knows nothing; a bridge that is gone is success."""
+        try:
+            _run(["ovs-appctl", f"--timeout={TIMEOUT}", "fdb/flush", bridge])
+        except NoSuchBridge:
+            return
+
     def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
         """(packets, bytes) that each meter of ``bridge`` has dropped. Raises NoSuchBridge where there is no such bridge yet."""
         return meters.read_drops(_management(bridge))
@@ -134,22 +141,25 @@ def _cookie_of(line: str) -> str:
 
 def _ofctl(*arguments: str, stdin: str | None = None) -> str:
     # With names, ovs-ofctl first asks for every port and table of the bridge, which takes twice as long as the work itself.
-    command = ["ovs-ofctl", "-O", "OpenFlow14", "--no-names", f"--timeout={TIMEOUT}", *arguments]
+    return _run(["ovs-ofctl", "-O", "OpenFlow14", "--no-names", f"--timeout={TIMEOUT}", *arguments], stdin)
+
+
+def _run(command: Sequence[str], stdin: str | None = None) -> str:
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, close_fds=False, check=False, timeout=TIMEOUT + 5)
     except FileNotFoundError:
-        raise Unavailable("ovs-ofctl is not installed; apt-get install openvswitch-switch") from None
+        raise Unavailable(f"{command[0]} is not installed; apt-get install openvswitch-switch") from None
     except subprocess.TimeoutExpired:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s") from None
     if done.returncode == -signal.SIGALRM:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s")
     if done.returncode != 0:
-        text = " ".join(done.stderr.split()) or f"ovs-ofctl ended with {done.returncode}"
-        if "is not a bridge or a socket" in text:
+        text = " ".join(done.stderr.split()) or f"{command[0]} ended with {done.returncode}"
+        if "is not a bridge or a socket" in text or "no such bridge" in text:
             raise NoSuchBridge(f"ovs-vswitchd does not run, or has not made the bridge yet: {text}")
         if "version negotiation failed" in text:
             raise WorldError(f"the bridge does not speak OpenFlow 1.4: {text}")
-        if "Connection refused" in text or "failed to connect" in text:
+        if "Connection refused" in text or "failed to connect" in text or "cannot connect" in text or "cannot read pidfile" in text:
             raise Unavailable(f"ovs-vswitchd does not answer: {text}")
         raise WorldError(f"the switch refused: {text}")
     return done.stdout

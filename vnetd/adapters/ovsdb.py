@@ -22,7 +22,7 @@ from ovsdbapp.schema.open_vswitch import impl_idl
 from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan, vlan_limit
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
-from vnetd.rowplan import FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
+from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 SOCKET = "/run/openvswitch/db.sock"
 T = TypeVar("T")
@@ -32,7 +32,7 @@ TIMEOUT = 10
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config"],
-    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids"],
     "Port": [
         "name", "interfaces", "tag", "trunks", "vlan_mode", "cvlans", "other_config", "bond_mode", "lacp", "fake_bridge",
         "external_ids", "qos",
@@ -44,6 +44,9 @@ _COLUMNS = {
     "QoS": ["type", "queues", "other_config", "external_ids"],
     "Queue": ["other_config", "external_ids"],
 }  # fmt: skip
+
+_AGEING = "mac-aging-time"
+"""Bridge.other_config."""
 
 logging.getLogger("ovsdbapp").setLevel(logging.CRITICAL)
 # ovsdbapp logs what it also raises; what matters is said once, by whoever called.
@@ -172,6 +175,7 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
                 first(row.fail_mode) or "standalone",
                 tuple(row.protocols),
                 sealed,
+                row.other_config.get(_AGEING, ""),
             )
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
@@ -235,6 +239,7 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         own = self.ports.get(bridge.name)
         if bridge.sealed and own is not None:
             put_vlan(own[0], SEALED)
+            row.setkey("other_config", _AGEING, AGEING)
 
     def _drop_bridge(self, name: str) -> None:
         row = self.bridges.pop(name, None)
@@ -263,8 +268,12 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         bridge = self.bridges.get(port.bridge)
         if bridge is None:
             raise WorldError(f"there is no bridge {port.bridge} for port {port.name}")
+        if port.name in self.bridges:
+            raise WorldError(f"{port.name} is a bridge, and its own port cannot be a port for something else")
         row, where = self.ports.get(port.name, (None, None))
         if row is not None and where is not bridge:
+            if ROLE not in row.external_ids and not any("vm-id" in interface.external_ids for interface in row.interfaces):
+                raise WorldError(f"port {port.name} is in bridge {where.name} by hand; remove it there first")
             self._drop_port(port.name)
             row = None
         if row is None:

@@ -25,11 +25,11 @@ __all__ = ["bond_names", "desire", "joint_names", "patch_names", "tunnel_name"]
 
 def desire(inventory: Inventory, host: Host, rows: Rows) -> Desired:
     """What should be on ``host``. ``rows`` only tells which tap libvirt made for which NIC, and what others have made."""
-    draft = Draft(host, rows, problems=list(inventory.problems))
+    draft = Draft(host, rows, inventory, problems=list(inventory.problems))
     for network in sorted(inventory.networks, key=partial(seniority, rows)):
         draft.attempt("network", network.name, partial(add_network, draft, network))
     add_tunnel_bridge(draft)
     add_joints(draft)
     for nic in merged(inventory.nics, rows):
         draft.attempt("port", nic.tap or f"of {nic.owner} {nic.mac}", partial(add_guest, draft, nic))
-    return draft.finish(inventory)
+    return draft.finish()

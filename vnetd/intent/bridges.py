@@ -74,10 +74,23 @@ def _add_on_parent(draft: Draft, network: Network, fake: FakeBridge) -> None:
     for element in [element for element, value in own if value]:
         text = f"its bridge {network.bridge} is a VLAN of {fake.parent} and goes where that goes; write {element} there"
         draft.problems.append(Problem("network", network.name, text))
+    if network.isolating and (why := why_not_isolated(draft, network)):
+        draft.problems.append(Problem("network", network.name, why))
     if network.policy.host:
         draft.notice(
             "network", network.name, f"host='yes' does nothing here: its bridge {network.bridge} is a VLAN of {fake.parent}; write it there"
         )
+
+
+def why_not_isolated(draft: Draft, network: Network) -> str:
+    """Why no port of the network can be isolated, or nothing: its frames travel by the parent's overlay, in the segments of that."""
+    parent = draft.by_bridge[draft.homes[network.name]]
+    if parent.overlay is None or parent.isolating:
+        return ""
+    return (
+        f"isolated='yes' needs the overlay of network {parent.name}, of whose bridge its own is a VLAN, to carry it; "
+        "write isolated='yes' there too, in a <vnet:portgroup> or for all"
+    )
 
 
 def vlan_on_parent(network: Network, tag: int, vlan: Vlan) -> Vlan:

@@ -56,6 +56,7 @@ class Draft:
 
     host: Host
     rows: Rows
+    inventory: Inventory
     problems: list[Problem] = field(default_factory=list)
     networks: dict[str, Network] = field(default_factory=dict)
     by_bridge: dict[str, Network] = field(default_factory=dict)
@@ -89,11 +90,11 @@ class Draft:
 
     def add_patch(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         """A patch pair; each end is (port, bridge). Raises WorldError where somebody else has a port of that name."""
-        for name, bridge in (one, other):
+        for name, _ in (one, other):
             seen = self.rows.ports.get(name)
             if seen is not None and not seen.marked:
                 raise WorldError(f"a port called {name} is in bridge {seen.port.bridge} already, by hand; remove it there first")
-            peer = other[0] if name == one[0] else one[0]
+        for (name, bridge), (peer, _) in ((one, other), (other, one)):
             self.ports[name] = Port(name, bridge, Role.PATCH, "patch", (("peer", peer),))
 
     def is_the_hosts(self, bridge: str) -> bool:
@@ -106,6 +107,32 @@ class Draft:
         """The port that has each interface in Open vSwitch."""
         return {name: seen for seen in self.rows.ports.values() for name, _ in seen.interfaces}
 
+    @cached_property
+    def known(self) -> Mapping[str, Network]:
+        """Every network that a source has named, by what stands as the owner on its bridges."""
+        return {network.uuid or network.name: network for network in self.inventory.networks}
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether nobody is unknown: while OVSDB has a bridge whose network no source has named, more may be."""
+        owners = {seen.owner for seen in self.rows.bridges.values() if seen.owner not in ("", TUNNELS)}
+        return self.inventory.complete or owners - self.known.keys() <= self.inventory.gone_networks
+
+    def owner_of(self, bridge: str) -> str:
+        """Whose bridge it is; nobody's of vnetd's is ""."""
+        seen = self.rows.bridges.get(bridge)
+        return seen.owner if seen is not None else ""
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether the network that has a bridge is no more, and what it had may be taken."""
+        if owner in ("", TUNNELS) or owner in self.known:
+            return False
+        return self.complete or owner in self.inventory.gone_networks
+
+    def is_bridge(self, name: str) -> bool:
+        """Whether a bridge of Open vSwitch's has this name, and so its own port, too."""
+        return name == self.host.tunnel_bridge or any(name in one for one in (self.bridges, self.rows.bridges, self.rows.fakes))
+
     def _check_settings(self) -> None:
         """With two tags looked at, Open vSwitch's cache gives a frame the verdict of one with the first tag alone."""
         limit = self.rows.vlan_limit
@@ -114,11 +141,8 @@ class Draft:
         fault = f"its other_config:vlan-limit is {limit} and must be 1, or a frame's second VLAN tag may get past the checks of ports"
         self.problems.append(Problem("switch", "Open vSwitch", f"{fault}; ovs-vsctl remove Open_vSwitch . other_config vlan-limit"))
 
-    def finish(self, inventory: Inventory) -> Desired:
+    def finish(self) -> Desired:
         self._check_settings()
-        unknown = {seen.owner for seen in self.rows.bridges.values() if seen.owner not in ("", TUNNELS)} - {
-            network.uuid or network.name for network in inventory.networks
-        }
         return Desired(
             bridges=self.bridges,
             ports=self.ports,
@@ -132,11 +156,10 @@ class Draft:
                 **{name: Quiet.BRIDGE for name in self.bridges if not self.is_the_hosts(name)},
                 **{name: Quiet.PORT for name, port in self.ports.items() if port.role is Role.GUEST},
             },
-            gone_networks=inventory.gone_networks,
-            gone_taps=inventory.gone_taps,
-            # While OVSDB has a bridge whose network no source has named, more may be unknown, and nothing is pruned.
-            complete=inventory.complete or unknown <= inventory.gone_networks,
-            networks={network.name: network for network in inventory.networks},
+            gone_networks=self.inventory.gone_networks,
+            gone_taps=self.inventory.gone_taps,
+            complete=self.complete,
+            networks={network.name: network for network in self.inventory.networks},
             guests=self.guests,
             tunnels=self.tunnels,
             locals=self.locals,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vnetd.errors import WorldError
-from vnetd.intent.bridges import vlan_on_parent
+from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
@@ -33,6 +33,9 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     )
     if network.name in draft.tags:
         wire = replace(wire, vlan=vlan_on_parent(network, draft.tags[network.name], wire.vlan))
+    if wire.isolated and (why := why_not_isolated(draft, network)):
+        raise WorldError(why)
+    _check_name(draft, nic.tap)
     _note_closed(draft, wire)
     if nic.tap not in draft.host.links:
         # A port kept for it would take the next tap of that name into this network.
@@ -55,6 +58,15 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     if nic.owner_uuid is None:
         # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
         draft.links_up.add(nic.tap)
+
+
+def _check_name(draft: Draft, tap: str) -> None:
+    """Raises WorldError where the name is a bridge's own, or that of a port which vnetd has for something else."""
+    if draft.is_bridge(tap):
+        raise WorldError("it is a bridge of Open vSwitch; each tap needs a name of its own")
+    seen = draft.holders.get(tap)
+    if seen is not None and seen.marked and not seen.libvirts and seen.port.role is not Role.GUEST:
+        raise WorldError(f"it is the {seen.port.role} of bridge {seen.port.bridge}; each tap needs a name of its own")
 
 
 def _network_of(draft: Draft, nic: Nic) -> Network | None:

@@ -11,7 +11,7 @@ from vnetd.model.state import TUNNELS, Bridge, Port, Role, SegmentWire, TunnelFa
 
 
 def add_overlay(draft: Draft, network: Network, overlay: Overlay) -> None:
-    """Raises WorldError where another network has one of its segments."""
+    """Raises WorldError where another network has one of its segments, or somebody a port of its patch's name."""
     segments = [overlay.segment, *([overlay.isolated_segment] if network.isolating else [])]
     for segment in segments:
         twin = draft.segments.get((overlay.type, segment))
@@ -21,6 +21,8 @@ def add_overlay(draft: Draft, network: Network, overlay: Overlay) -> None:
                 f"its {overlay.type} segment {segment}{of_isolated} is network {twin[0].name}'s already; write another segment"
             )
     there, here = patch_names(network.bridge)
+    # The patch is there even without a tunnel, so that an address that comes later costs no port.
+    draft.add_patch((here, network.bridge), (there, draft.host.tunnel_bridge))
     mine = _local_address(draft, overlay)
     tunnels = []
     if mine is not None:
@@ -34,9 +36,6 @@ def add_overlay(draft: Draft, network: Network, overlay: Overlay) -> None:
             f"this host has none of its peers' addresses ({addresses}), so its guests talk on this host only; "
             "add a <vnet:peer> for this host, or set local_address in /etc/vnetd/vnetd.toml",
         )
-    # The patch is there even without a tunnel, so that an address that comes later costs no port.
-    draft.ports[here] = Port(here, network.bridge, Role.PATCH, "patch", (("peer", there),))
-    draft.ports[there] = Port(there, draft.host.tunnel_bridge, Role.PATCH, "patch", (("peer", here),))
     draft.wires[network.bridge].patches.append(here)
     isolated = overlay.isolated_segment if network.isolating else None
     wire = SegmentWire(there, overlay.segment, tuple(sorted(tunnels)), isolated)

@@ -43,7 +43,7 @@ class Role(StrEnum):
 class Bridge:
     """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``. A bond's bridge has its network's, too.
 
-    The own port of a ``sealed`` one is in no VLAN that a frame may have.
+    The own port of a ``sealed`` one is in no VLAN that a frame may have, and what NORMAL learns there does not last.
     """
 
     name: str
@@ -248,6 +248,8 @@ class SeenBridge:
     protocols: tuple[str, ...] = ()
     """The OpenFlow versions it speaks; none named means all."""
     sealed: bool = False
+    ageing: str = ""
+    """other_config:mac-aging-time, "" where nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
