@@ -412,7 +412,7 @@ def test_what_is_left_of_a_refused_change_is_what_the_host_still_has(host: FakeH
 def test_nobody_takes_what_a_refused_change_leaves_in_force(host: FakeHost) -> None:
     make(host, BLUE, RED)
     outcome = make(host, only("eth1", "eth0"), replace(RED, uplink=Uplink(NICS[1:])))
-    assert "network red: its uplink eth2 is an uplink of bridge br-blue already" in map(str, outcome.problems)
+    assert "network red: its uplink eth2 is an uplink of bridge br-blue already; write another NIC" in map(str, outcome.problems)
     assert host.ports["bond0"].members == NICS
 
 
