@@ -231,7 +231,9 @@ class Store:
             key = (value.owner_uuid if isinstance(value, Nic) else None) or ""
         guest = self.get(Kind.DOMAIN, key)
         ports = (entry for entry in self._present(Kind.PORT) if isinstance(entry.value, Nic) and entry.value.owner_uuid == key)
-        return [guest.followed if guest else [], [one for entry in ports for one in entry.followed]]
+        # A NIC whose port is gone has been unplugged, and the one that takes its place is another.
+        plugged = [one for one in (guest.followed if guest else []) if one.portid is None or not self._is_gone(Kind.PORT, one.portid)]
+        return [plugged, [one for entry in ports for one in entry.followed]]
 
     def _used(self, entry: Entry) -> dict[str, list[str]]:
         """The portgroups of a network that NICs are in, each with its guests."""
@@ -263,6 +265,11 @@ class Store:
         """The entry, unless it is gone."""
         entry = self.entries.get((kind, key))
         return entry if entry and entry.data else None
+
+    def _is_gone(self, kind: Kind, key: str) -> bool:
+        """Whether it is known to be gone; what was never heard of is not."""
+        entry = self.entries.get((kind, key))
+        return entry is not None and not entry.data
 
     def sync(
         self,
@@ -343,7 +350,6 @@ class Store:
 
     def _nics(self, concerned: Concerned, problems: list[Problem]) -> Iterator[Nic]:
         extras: dict[str, Mapping[Mac, NicExtras]] = {}
-        gone_ports = {key for (kind, key), entry in self.entries.items() if kind is Kind.PORT and not entry.data}
         ports = [value for entry in self._present(Kind.PORT) if isinstance(value := _value_in_force(entry), Nic)]
         announced = {(nic.owner_uuid, nic.iface_id): nic for nic in ports}
         for entry in self._present(Kind.DOMAIN):
@@ -356,7 +362,7 @@ class Store:
             extras[reading.domain.uuid] = reading.extras
             carried = entry.carried if reading is entry.value else ()
             for own in (*reading.domain.nics, *carried):
-                if own.portid not in gone_ports:
+                if own.portid is None or not self._is_gone(Kind.PORT, own.portid):
                     yield own
                 elif own.iface_id and (successor := announced.get((own.owner_uuid, own.iface_id))):
                     yield _moved(own, successor)

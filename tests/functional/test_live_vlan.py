@@ -57,12 +57,12 @@ class Scene:
         print(f"{guest} in VLAN {tag} {time.monotonic() - start:.2f} s after virsh returned")
         assert time.monotonic() - start < 1
 
-    def update(self, guest: str, inside: str) -> None:
+    def update(self, guest: str, inside: str, portgroup: str = "web") -> None:
         """``virsh update-device`` with the guest's own NIC, as it is defined, and a word more."""
         text = self.world.on("hv1", "virsh", "dumpxml", guest, "--inactive")
         nic = re.search(r"<interface.*?</interface>", text, re.DOTALL)
         assert nic
-        new = nic[0].replace("</interface>", f"{inside}</interface>")
+        new = nic[0].replace("</interface>", f"{inside}</interface>").replace("portgroup='web'", f"portgroup='{portgroup}'")
         self.world.on("hv1", f"cat > /run/{guest}.xml && virsh -q update-device {guest} /run/{guest}.xml --live", stdin=new)
 
     def define(self, *groups: str) -> None:
@@ -182,6 +182,28 @@ def test_what_is_a_nics_own_stays_when_its_portgroup_moves(scene: Scene) -> None
     # Without a word of its own it is the portgroup's again.
     scene.update("mate", "")
     scene.within_a_second("mate", 32)
+
+
+def test_a_nic_that_moves_to_another_portgroup_keeps_the_vlan_that_it_names(scene: Scene) -> None:
+    """It is the one that it had from its old portgroup, and is its own in the new one.
+
+    The limit is what libvirt changes the NIC for: it takes no notice of another portgroup alone.
+    """
+    world = scene.world
+    twenty = group("twenty", 20).replace("</p", "<bandwidth><inbound average='125000'/></bandwidth></p")
+    world.on("hv1", "virsh", "net-update", "live", "add", "portgroup", twenty, "--live")
+    try:
+        scene.update("mover", "<vlan><tag id='10'/></vlan>", "twenty")
+        time.sleep(1)
+        assert "portgroup='twenty'" in world.on("hv1", "virsh dumpxml mover")
+        scene.within_a_second("mover", 10)
+        scene.assert_a_restart_changes_nothing()
+        assert scene.vlan_of("mover") == "10"
+        scene.update("mover", "", "twenty")
+        scene.within_a_second("mover", 20)
+    finally:
+        scene.update("mover", "")
+        world.on("hv1", "virsh", "net-update", "live", "delete", "portgroup", twenty, "--live")
 
 
 def _summary(world: World) -> str:

@@ -49,9 +49,10 @@ def web(inside: str, portgroup: str | None = "a", port: str = PORT) -> bytes:
     return domain_xml("web", 9, nic_xml(1, "blue", "vnet1", inside, f"{name}portid='{port}'"))
 
 
-def announced(inside: str, port: int = 5) -> bytes:
+def announced(inside: str, port: int = 5, portgroup: str = "a") -> bytes:
     """libvirt's word of the same NIC."""
-    text = port_xml(1, "web", 9, port).replace("<networkport>", "<networkport network='blue'>").replace("<mac", "<group>a</group><mac")
+    text = port_xml(1, "web", 9, port).replace("<networkport>", "<networkport network='blue'>")
+    text = text.replace("<mac", f"<group>{portgroup}</group><mac")
     return text.replace("</networkport>", f"{inside}</networkport>").encode()
 
 
@@ -257,6 +258,49 @@ def test_an_updated_device_has_its_new_word_from_the_moment_its_old_port_goes(st
     ]
     hear(store, OLD, web(words(20, 100) + "<mtu size='9000'/>", port=uuid_of(6)))
     assert [nic for nic in nics(store) if nic.tap] == mine
+
+
+TWO = blue(group("a", words(10, 100)), group("b", words(20, 200)))
+
+
+@pytest.mark.parametrize("gone_first", [False, True], ids=["updated", "plugged anew"])
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [(words(10, 100), (10, 100)), (words(20, 100), (20, 100)), (words(10, 200), (10, 200)), (words(30, 7), (30, 7))],
+)
+def test_what_a_nic_took_from_its_old_portgroup_is_its_own_in_the_new_one(
+    store: Store, said: str, wanted: tuple[int, int], *, gone_first: bool
+) -> None:
+    """Whoever moves a NIC and names the VLAN that it had wants that one."""
+    hear(store, TWO, web(words(10, 100)))
+    store.put(Kind.PORT, PORT, announced(words(10, 100)))
+    if gone_first:
+        store.drop(Kind.PORT, PORT)
+    store.put(Kind.PORT, uuid_of(6), announced(said, 6, "b"))
+    store.drop(Kind.PORT, PORT)
+    assert effect(store) == wanted
+    assert effect(again(store)) == wanted
+    hear(store, TWO, web(said, "b", uuid_of(6)))
+    assert effect(store) == wanted
+
+
+def test_a_nic_that_is_moved_without_a_word_of_its_own_follows_the_new_portgroup(store: Store) -> None:
+    hear(store, TWO, web(words(10, 50)))
+    hear(store, TWO, web(words(20, 200), "b", uuid_of(6)))
+    hear(store, blue(group("a", words(10, 100)), group("b", words(21, 300))), web(words(20, 200), "b", uuid_of(6)))
+    assert effect(store) == (21, 300)
+
+
+def test_a_nic_that_is_plugged_anew_is_a_new_one(store: Store) -> None:
+    """Its MAC and portgroup are those of the one before, whose XML is still there, and the VLAN it names is its own now."""
+    hear(store, OLD, web(words(10, 100)))
+    hear(store, NEW, web(words(10, 100)))
+    assert effect(store) == (11, 500)
+    store.drop(Kind.PORT, PORT)
+    store.put(Kind.PORT, uuid_of(6), announced(words(10, 500), 6))
+    assert effect(store) == (10, 500)
+    hear(store, NEW, web(words(10, 500), port=uuid_of(6)))
+    assert effect(store) == (10, 500)
 
 
 def test_an_update_that_libvirt_refuses_changes_nothing(store: Store) -> None:

@@ -50,8 +50,8 @@ class Followed:
     said: Said
     follows: frozenset[str]
     portid: str | None
-    place: tuple[str | None, str | None]
-    """Its MAC and its network, which stay when libvirt gives it another port."""
+    place: tuple[str | None, ...]
+    """Its MAC, its network and its portgroup, which stay when libvirt gives it another port."""
 
 
 Offers = Callable[[str], Sequence[Groups]]
@@ -81,7 +81,7 @@ def with_follows(text: bytes, offers: Offers, memory: Memory) -> bytes:
         known = offers(network) if network else ()
         if said is None or not known:
             continue
-        before = _remembered(element, network, memory)
+        before = _remembered(element, memory)
         follows = [one for one in ASPECTS if _is_followed(one, said, before, [groups.of(group) for groups in known])]
         element.set(FOLLOWS, " ".join(follows))
         changed = True
@@ -98,8 +98,7 @@ def followed_in(text: bytes) -> list[Followed]:
     for element in _nics(root):
         said, follows = _said(element), element.get(FOLLOWS)
         if said is not None and follows is not None:
-            network, _ = _place(element)
-            found.append(Followed(said, frozenset(follows.split()), _portid(element), (_mac(element), network)))
+            found.append(Followed(said, frozenset(follows.split()), _portid(element), (_mac(element), *_place(element))))
     return found
 
 
@@ -111,13 +110,15 @@ def _is_followed(aspect: str, said: Said, before: Followed | None, offered: Sequ
     return any(said[aspect] == one[aspect] for one in offered)
 
 
-def _remembered(element: etree._Element, network: str | None, memory: Memory) -> Followed | None:
-    """The NIC as it is known already: by its libvirt port, or else by its MAC, since an update gives it a new port."""
+def _remembered(element: etree._Element, memory: Memory) -> Followed | None:
+    """The NIC as it is known already: by its libvirt port, or else by its MAC, since an update gives it a new port.
+
+    What was decided of another portgroup is no decision of this one.
+    """
     portid = _portid(element)
-    place = (_mac(element), network)
-    by_port = (one for known in memory for one in known if portid is not None and one.portid == portid)
-    by_place = (one for known in memory for one in known if one.place == place)
-    return next(by_port, None) or next(by_place, None)
+    place = (_mac(element), *_place(element))
+    mine = [one for known in memory for one in known if one.place == place]
+    return next((one for one in mine if portid is not None and one.portid == portid), mine[0] if mine else None)
 
 
 def _nics(root: etree._Element) -> Iterator[etree._Element]:
