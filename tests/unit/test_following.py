@@ -234,6 +234,33 @@ def test_a_guest_that_was_there_before_its_network_was_known_follows_it_as_well(
     assert {nic.settled for nic in nics(store)} == {frozenset()}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_nic_that_is_listed_while_its_network_is_down_follows_it_when_it_is_back(store: Store, *, restart: bool) -> None:
+    """What follows still does, and what is the NIC's own stays so, although nothing is there to be compared with."""
+    hear(store, OLD, web(words(10, 50)))
+    store.drop(Kind.NETWORK, BLUE)
+    if restart:
+        store = again(store)
+    assert not store.sync(NOW + next(_moments), {}, {WEB: web(words(10, 50))})
+    store.put(Kind.NETWORK, BLUE, NEW)
+    assert effect(store) == (11, 50)
+
+
+def test_a_limit_that_is_set_while_the_network_is_down_is_the_nics_own(store: Store) -> None:
+    hear(store, OLD, web(words(10, 100)))
+    store.drop(Kind.NETWORK, BLUE)
+    assert store.put(Kind.DOMAIN, WEB, web(words(10, 50)))
+    store.put(Kind.NETWORK, BLUE, NEW)
+    assert effect(store) == (11, 50)
+
+
+def test_an_unreadable_limit_leaves_the_vlan_with_its_portgroup(store: Store) -> None:
+    hear(store, OLD, web(words(10, 50)))
+    hear(store, NEW, web(words(10) + "<bandwidth><inbound average='100' peak='50'/></bandwidth>"))
+    hear(store, NEW, web(words(10, 50)))
+    assert effect(store) == (11, 50)
+
+
 def test_an_unreadable_word_leaves_the_nic_as_it_was(store: Store) -> None:
     hear(store, OLD, web(words(10, 50)))
     before = nics(store)

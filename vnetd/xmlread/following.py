@@ -11,6 +11,7 @@ decision is kept as an attribute of the spool's own copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lxml import etree
@@ -24,7 +25,7 @@ from vnetd.xmlread.interface import ASPECTS, FOLLOWS
 from vnetd.xmlread.node import Node
 
 Said = Mapping[str, Vlan | Bandwidth | None]
-"""What an element says, by aspect."""
+"""What an element says, by aspect; an aspect that cannot be read is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def groups_of(text: bytes) -> tuple[Groups, Groups]:
 
 
 def with_follows(text: bytes, offers: Offers, memory: Memory) -> bytes:
-    """A guest's or a libvirt port's text with each NIC's decision; to the letter where it has no NIC on a network that is known."""
+    """A guest's or a libvirt port's text with each NIC's decision; to the letter where it has no NIC of which anything is known."""
     try:
         root = parse(text, "domain", "networkport")
     except InputError:
@@ -77,11 +78,12 @@ def with_follows(text: bytes, offers: Offers, memory: Memory) -> bytes:
         if element.attrib.pop(FOLLOWS, None) is not None:
             changed = True
         network, group = _place(element)
-        said = _said(element)
         known = offers(network) if network else ()
-        if said is None or not known:
-            continue
         before = _remembered(element, memory)
+        if not known and before is None:
+            continue
+        # While its network is down nothing is offered, and what was decided stays.
+        said = _said(element)
         follows = [one for one in ASPECTS if _is_followed(one, said, before, [groups.of(group) for groups in known])]
         element.set(FOLLOWS, " ".join(follows))
         changed = True
@@ -96,14 +98,16 @@ def followed_in(text: bytes) -> list[Followed]:
         return []
     found = []
     for element in _nics(root):
-        said, follows = _said(element), element.get(FOLLOWS)
-        if said is not None and follows is not None:
-            found.append(Followed(said, frozenset(follows.split()), _portid(element), (_mac(element), *_place(element))))
+        follows = element.get(FOLLOWS)
+        if follows is not None:
+            found.append(Followed(_said(element), frozenset(follows.split()), _portid(element), (_mac(element), *_place(element))))
     return found
 
 
 def _is_followed(aspect: str, said: Said, before: Followed | None, offered: Sequence[Said]) -> bool:
-    if before is not None and before.said[aspect] == said[aspect]:
+    if aspect not in said:
+        return False  # What follows is not read again, and what is wrong with it would not be told.
+    if before is not None and aspect in before.said and before.said[aspect] == said[aspect]:
         return aspect in before.follows
     if before is None and said[aspect] in (None, Bandwidth()):
         return True  # A portgroup that had nothing to say when the guest was started may have since.
@@ -150,17 +154,19 @@ def _mac(element: etree._Element) -> str | None:
     return mac.get("address", "").lower() if mac is not None else None
 
 
-def _said(element: etree._Element) -> Said | None:
-    """What the element says of each aspect, or None where that cannot be read: that is told elsewhere."""
+def _said(element: etree._Element) -> Said:
+    """What the element says of each aspect, without those that cannot be read: that is told elsewhere."""
     node = Node(element)
-    try:
-        return {"vlan": parts.vlan(node), "bandwidth": parts.bandwidth(node)}
-    except InputError:
-        return None
+    found: dict[str, Vlan | Bandwidth | None] = {}
+    with suppress(InputError):
+        found["vlan"] = parts.vlan(node)
+    with suppress(InputError):
+        found["bandwidth"] = parts.bandwidth(node)
+    return found
 
 
 def _groups(root: etree._Element) -> Groups:
-    said = {element.get("name", ""): _said(element) or {} for element in root.iterchildren("portgroup")}
+    said = {element.get("name", ""): _said(element) for element in root.iterchildren("portgroup")}
     default = next((element.get("name") for element in root.iterchildren("portgroup") if element.get("default") == "yes"), None)
     outgoing = frozenset(element.get("name", "") for element in root.iterchildren("portgroup") if element.get(OUTGOING) is not None)
     try:
