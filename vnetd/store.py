@@ -150,16 +150,22 @@ class Store:
 
     def _make(self, kind: Kind, folder: Path) -> None:
         """A folder that somebody removed says nothing about guests that run: it is written again."""
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for entry in self._present(kind):
             self._write(kind, entry.key, (entry.good or entry).data)
 
     def _read(self, kind: Kind, folder: Path) -> None:
-        found = {path.stem: path for path in folder.glob("*.xml")}
-        for key, path in found.items():
-            old, data = self.entries.get((kind, key)), path.read_bytes()
+        found = set()
+        for path in folder.glob("*.xml"):
+            try:
+                data, written = path.read_bytes(), path.stat().st_mtime
+            except FileNotFoundError:
+                continue  # Another process has dropped it meanwhile: who only looks holds no lock.
+            key = path.stem
+            found.add(key)
+            old = self.entries.get((kind, key))
             if old is None or (old.good or old).data != data:
-                self.entries[kind, key] = Entry(kind, key, data, path.stat().st_mtime)
+                self.entries[kind, key] = Entry(kind, key, data, written)
         for entry in list(self._present(kind)):
             if entry.key not in found:
                 self.entries[kind, entry.key] = Entry(kind, entry.key, b"", time.time())
@@ -417,9 +423,10 @@ class Store:
             return
         path = self.root / kind / f"{key}.xml"
         try:
-            if path.exists():
-                path.unlink()
-                self._mark()
+            path.unlink()
+            self._mark()
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise WorldError(f"the spool {self.root} cannot be written: {error}") from None
 
