@@ -88,7 +88,7 @@ def accept(store: Store, request: Request, taps: Path = TAPS) -> Intake:
         case "ifdown":
             return _ifdown(store, request)
         case "apply":
-            return _reread_taps(store, taps)
+            return _apply(store, taps)
     raise InputError(f"{names.shown(request.verb)} is no request that vnetd knows")
 
 
@@ -290,8 +290,11 @@ def _ifdown(store: Store, request: Request) -> Intake:
     return _forget_tap(store, _tap_arguments(request)[0])
 
 
-def _reread_taps(store: Store, taps: Path) -> Intake:
-    """``apply``: a tap's own file may have been edited since its script ran. A bad one is said, and changes nothing."""
+def reread_taps(store: Store, taps: Path) -> list[str]:
+    """Take over what taps' own files say now, which may have been edited since their scripts ran.
+
+    A bad one changes nothing; what is wrong with it is returned.
+    """
     faults = []
     for name in store.taps():
         path = taps / f"{name}.xml"
@@ -306,6 +309,11 @@ def _reread_taps(store: Store, taps: Path) -> Intake:
         entry = store.get(Kind.TAP, name)
         old = entry.value if entry and isinstance(entry.value, Nic) else nic
         store.put(Kind.TAP, name, as_kept(data, nic.mac or old.mac, old.ifindex))
+    return faults
+
+
+def _apply(store: Store, taps: Path) -> Intake:
+    faults = reread_taps(store, taps)
 
     def check(outcome: Outcome) -> None:
         if faults:

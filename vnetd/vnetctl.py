@@ -22,7 +22,7 @@ from vnetd import __version__
 from vnetd.client import ask_daemon
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
 from vnetd.model import names
-from vnetd.requests import Answer, Request
+from vnetd.requests import Answer, Request, reread_taps
 from vnetd.service import Service
 
 if TYPE_CHECKING:
@@ -134,9 +134,11 @@ def lint(files: tuple[Path, ...], underlay_mtu: int | None, as_json: bool) -> No
 def plan(as_json: bool) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Exit status 0 when everything is as it should be, 3 when something would change.
+    Exit status 0 when everything is as it should be, 3 when something would change,
+    2 when a tap's file cannot be read.
     """
     service = _local_service(remember=False, take=True)
+    faults = reread_taps(service.store, service.taps)
     desired, _, steps = service.look()
     lines = steps.lines()
     for problem in desired.problems:
@@ -148,6 +150,8 @@ def plan(as_json: bool) -> None:
         click.echo("\n".join(lines))
     else:
         click.echo("nothing to do")
+    if faults:
+        raise InputError("; ".join(faults))
     sys.exit(CHANGES if lines else 0)
 
 
