@@ -52,6 +52,7 @@ RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
+CONNECTING = "not connected yet"
 READING = frozenset({"status", "drops"})
 """Requests that change nothing; they are answered after those that do."""
 
@@ -119,7 +120,7 @@ class Daemon:
         self._reload = False
         self._queue: list[Ticket] = []
         self._listing: Listing | None = None
-        self._libvirt_away: str | None = "not connected yet"
+        self._libvirt_away: str | None = CONNECTING
         self._failures = 0
         self._retry_at = math.inf
         self._trouble = ""
@@ -264,7 +265,7 @@ class Daemon:
             if listing is not None:
                 work.look |= self._service.sync(listing.began, listing.networks, listing.domains, listing.defined, take=take)
                 work.look |= self._patience.heard(listing.began)
-        if work.look:
+        if work.look or self._service.last is None:
             self._service.spared = self._patience.spare(self._touched(work))
         if not (work.look or asked):
             return
@@ -284,7 +285,7 @@ class Daemon:
 
     def _touched(self, work: Work) -> dict[str, Touched]:
         """The ports that libvirt is to be asked about; none where it cannot be, or where somebody who waits has just asked it."""
-        if self._libvirt_away or any(ticket.listing for ticket in work.tickets):
+        if self._libvirt_away not in (None, CONNECTING) or any(ticket.listing for ticket in work.tickets):
             return {}
         return self._service.touched()
 

@@ -3,7 +3,8 @@
 ``virsh domiftune`` and ``virsh update-device`` write into Open vSwitch's database, and
 libvirt tells nobody. What is found changed may be a guest's new limit, or a slip of a
 hand: only a listing of libvirt's says which. Until one comes, bounded in time, the
-ports keep what was written there, and everything else goes on.
+ports keep what was written there, and everything else goes on. So it is with what
+was changed before this process began.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """A port that libvirt made and that somebody has changed since: as it was, and as it is."""
+    """A port that libvirt made and that somebody has changed since: as it was wanted, and as it is."""
 
     was: SeenPort
     now: SeenPort
@@ -38,6 +39,18 @@ def touched_since(last: Outcome, rows: Rows) -> dict[str, Touched]:
             continue
         if _words(was.port) == _words(port) != _words(now.port):
             found[name] = Touched(was, now)
+    return found
+
+
+def untold(wanted: Mapping[str, Port], rows: Rows) -> dict[str, Touched]:
+    """The ports of guests that were wired once and are not as they are wanted by what is known without libvirt."""
+    found = {}
+    for name, port in wanted.items():
+        now = rows.ports.get(name)
+        if now is None or not (now.marked and now.libvirts) or now.port.bridge != port.bridge or _words(now.port) == _words(port):
+            continue
+        was = replace(now.port, vlan=port.vlan, shape=port.shape, policing=port.policing)
+        found[name] = Touched(replace(now, port=was), now)
     return found
 
 

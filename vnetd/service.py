@@ -19,9 +19,10 @@ from pathlib import Path
 
 from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
-from vnetd.model.network import Nic, Problem
+from vnetd.intent import desire
+from vnetd.model.network import Inventory, Nic, Problem
 from vnetd.model.state import Desired, Observed
-from vnetd.patience import Spared, Touched, touched_since
+from vnetd.patience import Spared, Touched, touched_since, untold
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
@@ -130,9 +131,14 @@ class Service:
         return outcome
 
     def touched(self) -> dict[str, Touched]:
-        """The guests' ports that somebody has changed since the last pass; none while that cannot be seen."""
+        """The guests' ports that somebody has changed since the last pass; none while that cannot be seen.
+
+        Before the first pass: those that are not as the spool has them, until libvirt was listed.
+        """
         try:
-            return touched_since(self.last, self.rim().database.rows()) if self.last is not None else {}
+            if self.last is not None:
+                return touched_since(self.last, self.rim().database.rows())
+            return {} if self.complete else _untold(self.store.inventory(complete=False), self.rim())
         except VnetdError:
             return {}
 
@@ -224,6 +230,11 @@ class Service:
         for problem in sorted(self.said - problems):
             LOG.info("no longer: %s", problem)
         self.said = problems
+
+
+def _untold(known: Inventory, rim: Rim) -> dict[str, Touched]:
+    rows = rim.database.rows()
+    return untold(desire(known, rim.kernel.host(), rows).ports, rows)
 
 
 def _gone(intakes: Sequence[Intake], field_name: str) -> frozenset[str]:

@@ -104,6 +104,58 @@ def test_ports_that_libvirt_did_not_make_are_put_back_at_once(service: Service, 
     assert service.touched() == {}
 
 
+# Processes that begin when guests run already: what the spool says of limits may be old, since domiftune calls no hook.
+
+
+def tuned(host: FakeHost, rate: int = 50_000_000) -> Shape:
+    """``virsh domiftune`` of the first guest, while nobody was there to see it."""
+    shape = Shape(rate, rate)
+    host.qos[99] = FakeQos("vnet1", shape, ours=False)
+    host.ports["vnet1"].qos = 99
+    host.ports["vnet1"].policing = 50_000
+    return shape
+
+
+def process(service: Service, host: FakeHost) -> Service:
+    """The next process on the same spool and host."""
+    store = Store(service.store.root)
+    store.load()
+    return Service(store, host.rim, taps=service.taps, lock=service.lock)
+
+
+def in_force(host: FakeHost, tap: str = "vnet1") -> tuple[Shape | None, int]:
+    row = host.ports[tap]
+    return (host.qos[row.qos].shape if row.qos is not None else None), row.policing
+
+
+def test_a_new_daemon_spares_what_was_tuned_before_it_began(service: Service, host: FakeHost) -> None:
+    daemon = process(service, host)
+    assert daemon.touched() == {}
+    shape = tuned(host)
+    assert set(daemon.touched()) == {"vnet1"}
+    daemon.spared = daemon.touched()
+    assert not daemon.run().left
+    assert in_force(host) == (shape, 50_000)
+    assert set(daemon.touched()) == {"vnet1"}, "it waits for libvirt's word, as for what is tuned later"
+    daemon.sync(time.time() + 1, {uuid_of(1): network_xml("blue", 1)}, {uuid_of(n): guest(n) for n in (1, 2)})
+    daemon.spared = {}
+    daemon.run()
+    assert in_force(host) == (None, 0), "libvirt has no such limit"
+
+
+def test_what_libvirt_has_been_asked_about_is_spared_no_more(service: Service, host: FakeHost) -> None:
+    tuned(host)
+    daemon = process(service, host)
+    daemon.sync(time.time() + 1, {uuid_of(1): network_xml("blue", 1)}, {uuid_of(n): guest(n) for n in (1, 2)})
+    assert daemon.touched() == {}
+
+
+def test_a_port_that_nobody_has_wired_yet_is_not_spared(service: Service, host: FakeHost) -> None:
+    host.ports["vnet1"].mark = None
+    tuned(host)
+    assert process(service, host).touched() == {}
+
+
 # For how long.
 
 
