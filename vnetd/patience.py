@@ -4,7 +4,8 @@
 libvirt tells nobody. What is found changed may be a guest's new limit, or a slip of a
 hand: only a listing of libvirt's says which. Until one comes, bounded in time, the
 ports keep what was written there, and everything else goes on. So it is with what
-was changed before this process began.
+was changed before this process began. A hook by itself never has a listing, and leaves
+limits alone that its request does not change.
 """
 
 from __future__ import annotations

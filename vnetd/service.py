@@ -44,6 +44,8 @@ class Service:
     lock: Path = LOCK
     complete: bool = False
     """Whether libvirt has been listed since this process began."""
+    deaf: bool = False
+    """Whether this process never lists libvirt: limits that its requests do not change may be newer than what it knows."""
     last: Outcome | None = None
     doubtful: bool = False
     changed_rows: bool = False
@@ -71,12 +73,13 @@ class Service:
             return [Answer(error.status, str(error)) if may_refuse(request) else Answer() for request in requests]
 
     def _serve(self, requests: Sequence[Request], look: bool) -> list[Answer]:
+        before = self._hearsay()
         intakes: list[Intake | Answer] = [self._accept(request) for request in requests]
         accepted = [intake for intake in intakes if isinstance(intake, Intake) and intake.news]
         failure: VnetdError | None = None
         if accepted or look:
             try:
-                self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
+                self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"), before)
             except VnetdError as error:
                 failure = error
         answers = [
@@ -90,7 +93,7 @@ class Service:
         """One pass. Raises WorldError when the world cannot be reached or refuses."""
         with locked(self.lock):
             self.store.refresh()
-            return self._pass()
+            return self._pass(before=self._hearsay())
 
     def sync(
         self,
@@ -108,13 +111,25 @@ class Service:
         self.complete = True
         return news
 
-    def _pass(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
+    def _hearsay(self) -> Inventory | None:
+        """What is known before this process has been told anything, where that may be old."""
+        return self.store.inventory(self.complete) if self.deaf else None
+
+    def _pass(
+        self,
+        gone_networks: frozenset[str] = frozenset(),
+        gone_taps: frozenset[str] = frozenset(),
+        before: Inventory | None = None,
+    ) -> Outcome:
         self.changed_rows = False
         # What a failed pass should have taken away is still to be taken away by the next one.
         self.gone_networks |= gone_networks
         self.gone_taps |= gone_taps
         try:
             rim = self._rim()
+            if before is not None:
+                # libvirt changes no VLAN without a hook, and a port whose row and flows disagree is cut off.
+                self.spared = {name: one for name, one in _untold(before, rim).items() if one.was.port.vlan == one.now.port.vlan}
             if self.spared:
                 rim = replace(rim, database=Spared(rim.database, dict(self.spared)))
             self.gone_taps |= self._drop_dead_taps(rim)

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from labkit.guest import GuestSpec
@@ -148,22 +149,77 @@ def test_the_old_limit_is_not_put_back_for_a_moment(world: World) -> None:
     tune(world, "rx", TEN, TEN)
     within_a_second(world, "rx", (TEN, TEN))
     for rate, old in ((FIFTY, TEN), (TEN, FIFTY)):
-        pid = world.on("hv1", MONITOR).strip()
-        try:
-            world.until(lambda: world.on("hv1", "cat /run/qos").strip(), 5, "the monitor runs")
-            begun = len(world.on("hv1", "cat /run/qos").splitlines())
-            # With its peak named, libvirt's own row is already what vnetd wants.
-            words = ("--inbound", f"{rate},{rate}", "--outbound", str(TEN), "--live")
-            world.on("hv1", "virsh", "domiftune", "rx", tap_of(world, "rx"), *words)
+        with limits_seen(world) as seen:
+            tune_by_peak(world, "rx", rate)
             within_a_second(world, "rx", (rate, TEN))
             time.sleep(1)
-            lines = world.on("hv1", "cat /run/qos").splitlines()[begun:]
-        finally:
-            world.on("hv1", f"kill {pid}")
-        news = [row for line in lines for row in json.loads(line)["data"] if row[1] in ("new", "initial", "insert")]
-        seen = [dict(row[2][1]).get("max-rate") for row in news]
-        assert str(old * 8000) not in seen, seen
-        assert seen[-1] == str(rate * 8000)
+        assert old not in seen, seen
+        assert seen[-1] == rate
+
+
+def tune_by_peak(world: World, guest: str, rate: int) -> None:
+    """With its peak named, libvirt's own row is already what vnetd wants."""
+    words = ("--inbound", f"{rate},{rate}", "--outbound", str(TEN), "--live")
+    world.on("hv1", "virsh", "domiftune", guest, tap_of(world, guest), *words)
+
+
+@contextmanager
+def limits_seen(world: World) -> Iterator[list[int]]:
+    """What rows toward guests come to have meanwhile in Open vSwitch's database, in kilobytes/s; filled at the end."""
+    seen: list[int] = []
+    pid = world.on("hv1", MONITOR).strip()
+    try:
+        world.until(lambda: world.on("hv1", "cat /run/qos").strip(), 5, "the monitor runs")
+        begun = len(world.on("hv1", "cat /run/qos").splitlines())
+        yield seen
+        lines = world.on("hv1", "cat /run/qos").splitlines()[begun:]
+    finally:
+        world.on("hv1", f"kill {pid}")
+    news = [row for line in lines for row in json.loads(line)["data"] if row[1] in ("new", "initial", "insert")]
+    seen += [int(dict(row[2][1]).get("max-rate", 0)) // 8000 for row in news]
+
+
+def test_a_limit_set_while_the_daemon_is_away_stays(world: World) -> None:
+    """Neither another guest's hook, which asks libvirt nothing, nor the daemon when it is back puts the old one back."""
+    tune_by_peak(world, "rx", FIFTY)
+    spool = f"/run/vnetd/spool/domains/{world.on('hv1', 'virsh domuuid rx').strip()}.xml"
+    world.until(lambda: f"'{FIFTY}'" in world.on("hv1", "cat", spool).replace('"', "'"), 5, "vnetd knows it")
+    world.stop_daemon("hv1")
+    try:
+        tune_by_peak(world, "rx", TEN)
+        with limits_seen(world) as by_hook:
+            world.guest("hv1", GuestSpec("other", "live", "free"), wait=False)
+            assert limits(world, "rx") == (TEN, TEN)
+        assert FIFTY not in by_hook, by_hook
+        with limits_seen(world) as by_daemon:
+            world.on("hv1", "/run/start-vnetd")
+            within_a_second(world, "rx", (TEN, TEN))
+            time.sleep(1)
+        assert FIFTY not in by_daemon, by_daemon
+        world.assert_settled("hv1")
+    finally:
+        world.attempt("hv1", "virsh -q destroy other; virsh -q undefine other")
+        if not world.attempt("hv1", "pgrep -x vnetd").stdout:
+            world.on("hv1", "/run/start-vnetd")
+
+
+def test_without_libvirt_the_hooks_word_is_in_force_in_a_few_seconds(world: World) -> None:
+    """Nobody can say then whether a limit was tuned while the daemon was away."""
+    tune_by_peak(world, "rx", FIFTY)
+    spool = f"/run/vnetd/spool/domains/{world.on('hv1', 'virsh domuuid rx').strip()}.xml"
+    world.until(lambda: f"'{FIFTY}'" in world.on("hv1", "cat", spool).replace('"', "'"), 5, "vnetd knows it")
+    world.stop_daemon("hv1")
+    tune_by_peak(world, "rx", TEN)
+    world.on("hv1", "pkill -x libvirtd; while pgrep -x libvirtd > /dev/null; do sleep 0.05; done")
+    try:
+        look = "ovs-vsctl --bare --columns=other_config list qos"
+        assert f"max-rate={TEN * 8000}" in world.on("hv1", look).replace('"', "")
+        world.on("hv1", "/run/start-vnetd")
+        world.until(lambda: f"max-rate={FIFTY * 8000}" in world.on("hv1", look).replace('"', ""), 5, "the limit that vnetd knows is back")
+    finally:
+        world.on("hv1", "/run/start-libvirtd")
+        world.until(lambda: "rx" in world.attempt("hv1", "virsh -q list --name").stdout, 15, "libvirtd is back")
+    within_a_second(world, "rx", (TEN, TEN))
 
 
 def test_no_limit_is_a_limit_of_its_own(world: World) -> None:

@@ -116,11 +116,11 @@ def tuned(host: FakeHost, rate: int = 50_000_000) -> Shape:
     return shape
 
 
-def process(service: Service, host: FakeHost) -> Service:
+def process(service: Service, host: FakeHost, *, deaf: bool = False) -> Service:
     """The next process on the same spool and host."""
     store = Store(service.store.root)
     store.load()
-    return Service(store, host.rim, taps=service.taps, lock=service.lock)
+    return Service(store, host.rim, taps=service.taps, lock=service.lock, deaf=deaf)
 
 
 def in_force(host: FakeHost, tap: str = "vnet1") -> tuple[Shape | None, int]:
@@ -154,6 +154,50 @@ def test_a_port_that_nobody_has_wired_yet_is_not_spared(service: Service, host: 
     host.ports["vnet1"].mark = None
     tuned(host)
     assert process(service, host).touched() == {}
+
+
+def test_a_hook_by_itself_leaves_other_guests_limits_as_they_are(service: Service, host: FakeHost) -> None:
+    shape = tuned(host)
+    host.link_comes("vnet3")
+    host.libvirt_add_port("vnet3", "br-blue", {"vm-id": uuid_of(3), "iface-id": uuid_of(103)})
+    assert process(service, host, deaf=True).serve([start(3)]) == [FINE]
+    assert host.ports["vnet3"].mark == "guest"
+    assert in_force(host) == (shape, 50_000)
+    process(service, host, deaf=True).run()
+    assert in_force(host) == (shape, 50_000)
+
+
+def test_a_hook_by_itself_changes_what_it_is_about(service: Service, host: FakeHost) -> None:
+    tuned(host)
+    told = guest(1, "<bandwidth><inbound average='1250'/></bandwidth>")
+    assert process(service, host, deaf=True).serve([Request("qemu", ("web1", "reconnect", "begin", "-"), told)]) == [FINE]
+    found, policing = in_force(host)
+    assert found is not None
+    assert (found.max_rate, policing) == (10_000_000, 0)
+
+
+def test_a_hook_by_itself_changes_limits_with_the_portgroup(service: Service, host: FakeHost) -> None:
+    tuned(host)
+    text = network_xml("blue", 1, "<portgroup name='all' default='yes'><bandwidth><inbound average='1250'/></bandwidth></portgroup>")
+    assert process(service, host, deaf=True).serve([Request("network", ("blue", "updated", "begin", "-"), hook_xml(text))]) == [FINE]
+    for tap in ("vnet1", "vnet2"):
+        found, _ = in_force(host, tap)
+        assert found is not None
+        assert found.max_rate == 10_000_000
+
+
+def test_a_hook_by_itself_puts_a_vlan_back(service: Service, host: FakeHost) -> None:
+    """libvirt changes none without a hook, and a port whose row and flows disagree is cut off."""
+    before = host.ports["vnet1"].vlan
+    host.ports["vnet1"].vlan = OTHER
+    assert process(service, host, deaf=True).serve([start(2)]) == [FINE]
+    assert host.ports["vnet1"].vlan == before
+
+
+def test_apply_puts_back_what_libvirt_does_not_say(service: Service, host: FakeHost) -> None:
+    tuned(host)
+    assert process(service, host).serve([Request("apply", ())]) == [FINE]
+    assert in_force(host) == (None, 0)
 
 
 # For how long.
