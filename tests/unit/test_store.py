@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,6 +22,12 @@ BLUE_XML = network_xml("blue", 1)
 WEB_XML = domain_xml("web", 9, nic_xml(1, "blue", "vnet1", source=f"portid='{PORT}'"))
 PORT_XML = port_xml(1, "web", 9, 5).replace("<networkport>", "<networkport network='blue'>").encode()
 NOW = time.time()
+"""When the test began: the store forgets what is a minute old, and all the tests together take longer."""
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "NOW", time.time())
 
 
 @pytest.fixture
