@@ -23,7 +23,9 @@ from walk_sources import GUESTS, HERE, NETWORKS, SCRIPTED
 from walk_world import World
 
 from vnetd.errors import WorldError
-from vnetd.model.network import Inventory
+from vnetd.intent import bond_names
+from vnetd.model.names import IfName
+from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Uplink
 from vnetd.model.state import TUNNELS, Role
 from vnetd.reconcile import look, reconcile
 
@@ -63,6 +65,20 @@ def _new_host() -> FakeHost:
     return FakeHost(links=links, addresses={HERE}, default_route={"eth0"}, datapath="netdev")
 
 
+def _in_force(world: World, network: Network) -> Network:
+    """With the uplink that is there where the XML's cannot be had: it stays, and which one that is only its history tells."""
+    uplink, host = network.uplink, world.host
+    if uplink is None or (set(uplink.devs) & set(host.links) and (uplink.force or not host.default_route & set(uplink.devs))):
+        return network
+    for name, row in host.ports.items():
+        if row.mark is Role.UPLINK and row.bridge == network.bridge:
+            return replace(network, uplink=Uplink((IfName(name),)))
+        if row.mark is Role.BOND and row.bridge == bond_names(network.bridge).bridge:
+            bond = Bond(IfName(name), BondMode(dict(row.bond)["bond_mode"]), Lacp(dict(row.bond)["lacp"]))
+            return replace(network, uplink=Uplink(tuple(map(IfName, row.members)), bond=bond))
+    return network
+
+
 def _fresh_twin(world: World) -> FakeHost:
     """A host that was never anywhere else: the same devices, addresses and sources, and what libvirt alone knows of a tap."""
     twin = replace(copy.deepcopy(world), host=_new_host())
@@ -73,7 +89,7 @@ def _fresh_twin(world: World) -> FakeHost:
         twin.host.hand_bridge(name)
     fakes = {name: row for name, row in world.host.ports.items() if row.fake is not None}
     known = dict(twin.networks)
-    twin.networks = {name: network for name, network in known.items() if network.bridge not in fakes}
+    twin.networks = {name: _in_force(world, network) for name, network in known.items() if network.bridge not in fakes}
     reconcile(twin.inventory(), twin.host.rim())
     for name, row in fakes.items():
         if row.bridge in twin.host.bridges:
