@@ -294,11 +294,14 @@ def test_an_address_on_an_uplink_is_told_with_what_to_do(hosts: World) -> None:
 
 
 def test_a_change_of_an_uplink_that_cannot_be_had_leaves_what_works_and_what_is_somebodys(hosts: World) -> None:
-    with _somebodys_bridge(hosts), nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0",))):
-        hosts.on("hv1", "ip addr add 203.0.113.1/24 dev b1; ip link set b1 up; ip route add default via 203.0.113.254 dev b1")
+    with _somebodys_bridge(hosts), nics(hosts, joined=True), guest_pair(hosts, bond_xml(("b0", "b1"))):
+        hosts.on(
+            "hv1",
+            "ip link add b2 up type veth peer name b3; ip addr add 203.0.113.1/24 dev b2; ip route add default via 203.0.113.254 dev b2",
+        )
         before = hosts.rows("hv1")
         for text, said in (
-            (bond_xml(("b0", "b1")), "its uplink b1 carries this host's default route"),
+            (bond_xml(("b0", "b1", "b2")), "its uplink b2 carries this host's default route"),
             (network_xml("wire", "<v:uplink dev='br0'/>"), "its uplink br0 is a bridge of Open vSwitch"),
             (network_xml("wire", "<v:uplink dev='g2'/>"), "its uplink g2 is in bridge br0 already, by hand"),
             (network_xml("wire", "<v:uplink dev='g1'/>"), "its uplink g1 is a guest's, in bridge br-wire"),
@@ -308,11 +311,11 @@ def test_a_change_of_an_uplink_that_cannot_be_had_leaves_what_works_and_what_is_
             (found,) = hosts.status("hv1")["networks"]
             assert found["state"] == "error"
             assert said in found["error"]
-            assert {name: nic["link"] for name, nic in bond_of(hosts, "hv1").items()} == {"b0": "up"}
+            assert {name: nic["link"] for name, nic in bond_of(hosts, "hv1").items()} == {"b0": "up", "b1": "up"}
             assert hosts.rows("hv1") == before
             assert pings(hosts, "hv1", "g1", "g2")
-        hosts.on("hv1", "tee", "/run/network.xml", stdin=bond_xml(("b0",)))
-        hosts.on("hv1", "virsh -q net-define /run/network.xml && vnetctl apply")
+        hosts.on("hv1", "tee", "/run/network.xml", stdin=bond_xml(("b0", "b1")))
+        hosts.on("hv1", "virsh -q net-define /run/network.xml && vnetctl apply; ip link del b2")
 
 
 def test_a_patch_joins_somebodys_bridge_and_leaves_it_as_it_was(hosts: World) -> None:
