@@ -6,6 +6,7 @@ Python takes a millisecond a link and a hypervisor has hundreds of taps.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import socket
@@ -100,8 +101,9 @@ class Netlink:
         try:
             # Without a handle of its own a pfifo is changed in place, and any other qdisc that is there replaced.
             self._route.tc("replace", "pfifo", index, 0, parent=QUEUE_0, limit=frames)
-        except NetlinkError as error:
-            if error.code == 19:
+            self._leaves.lend(index)
+        except (NetlinkError, OSError) as error:
+            if getattr(error, "code", None) == errno.ENODEV or getattr(error, "errno", None) in (errno.ENODEV, errno.ENXIO):
                 return
             text = f"no queue of {frames} can be set under its limit: {error}; tc class show dev {name} shows what limits it"
             raise WorldError(text) from None

@@ -151,7 +151,7 @@ class QuietLinks:
     def _take_addresses(self, name: str, index: int) -> None:
         for link, length, address in list(self._kernel_made()):
             if link == index:
-                body = _ADDRESS.pack(socket.AF_INET6, length, 0, 0, index) + _attribute(_IFA_LOCAL, address)
+                body = _ADDRESS.pack(socket.AF_INET6, length, 0, 0, index) + attribute(_IFA_LOCAL, address)
                 text = socket.inet_ntop(socket.AF_INET6, address)
                 self._delete(_DELETE_ADDRESS, body, f"the address {text} cannot be taken from {name}")
 
@@ -182,9 +182,9 @@ class QuietLinks:
         return False
 
     def _drop_all(self, name: str, index: int) -> None:
-        options = _attribute(_BPF_LENGTH, struct.pack("=H", 1)) + _attribute(_BPF_PROGRAM, _DROP_ALL) + _attribute(_BPF_FLAGS, _DIRECT)
-        rule = _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS, options)
-        qdisc = _TC.pack(0, index, *_CLSACT, 0) + _attribute(_TCA_KIND, b"clsact\0")
+        options = attribute(_BPF_LENGTH, struct.pack("=H", 1)) + attribute(_BPF_PROGRAM, _DROP_ALL) + attribute(_BPF_FLAGS, _DIRECT)
+        rule = attribute(_TCA_KIND, b"bpf\0") + attribute(_TCA_OPTIONS, options)
+        qdisc = _TC.pack(0, index, *_CLSACT, 0) + attribute(_TCA_KIND, b"clsact\0")
         try:
             # Whoever made the qdisc that is there already, filters can be hung on it.
             with contextlib.suppress(FileExistsError):
@@ -238,7 +238,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += max(length + 3 & ~3, _HEADER.size)
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute of a message."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 

@@ -39,7 +39,8 @@ class SeenTap:
 class Leaf:
     """The queue below the one class of a link that Open vSwitch limits by linux-htb.
 
-    ``limit`` is how many frames it holds, None where it is the kernel's own, or no pfifo. ``mtu`` is the link's.
+    ``limit`` is how many frames it holds, None where it is the kernel's own, or no pfifo, or the class around lends no burst.
+    ``mtu`` is the link's.
     """
 
     limit: int | None

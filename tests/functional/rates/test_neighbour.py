@@ -64,6 +64,10 @@ def test_a_queue_that_was_lost_comes_back(apart: World) -> None:
         apart.on(HOST, "vnetctl", "apply")
         assert _queue(apart) == wanted
         apart.assert_settled(HOST)
+    apart.on(HOST, "tc class change dev held0 parent 1: classid 1:fffe htb rate 10mbit burst 1600")
+    assert "held0" in apart.attempt(HOST, "vnetctl", "plan").stdout
+    apart.on(HOST, "vnetctl", "apply")
+    apart.assert_settled(HOST)
     apart.on(HOST, "ovs-vsctl clear port held0 qos")
     apart.until(lambda: _queue(apart) == wanted, 5, "the queue is back under a limit that was taken away")
     apart.on(HOST, "kill $(cat /run/openvswitch/ovs-vswitchd.pid)")
