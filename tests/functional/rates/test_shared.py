@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from world import World
 
 from rates.stations import HOST, Station, station, wired
 from rates.streams import ABOVE, Flowed, Stream, flow_within, offered, total
 
-BELOW, SHARE = 0.90, 0.25
+BELOW, SHARE = 0.90, 0.15
 BROADCASTS = """
 import socket, sys, time
 link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -38,7 +40,12 @@ def test_two_guests_of_a_portgroup_share_its_limit(rates: World, outbound: bool,
         ends = list(zip(members, others, strict=True) if outbound else zip(others, members, strict=True))
         pace = offered(limit) if udp else None
         streams = (Stream(*pair, pace, rhythm=rhythm) for pair, rhythm in zip(ends, RHYTHMS, strict=False))
-        found = flow_within(rates, lambda found: total(found) <= ABOVE * limit, *streams)
+
+        def shared(found: Sequence[Flowed]) -> bool:
+            # That one has most of a limit for himself is chance in a few seconds of a busy machine, and not in many.
+            return total(found) <= ABOVE * limit and (not udp or all(one.frames >= SHARE * limit for one in found))
+
+        found = flow_within(rates, shared, *streams)
         print(f"\n{limit} Mbit/s {'outbound' if outbound else 'inbound'} for two by {'UDP' if udp else 'TCP'}: {_shown(found)}")
         assert total(found) <= ABOVE * limit
         if udp:
