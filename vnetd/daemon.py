@@ -31,9 +31,11 @@ from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
+from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
 from vnetd.service import Service
@@ -43,13 +45,14 @@ from vnetd.store import Store
 
 LOG = logging.getLogger("vnetd")
 AUDIT_SECONDS = 30
-"""A pass without cause, which finds flows changed by hand."""
+"""A pass without cause, which finds flows and limits changed by hand."""
 DROPS_SECONDS = 5
 """How often drops are looked at for the log, where that is asked for."""
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
+CONNECTING = "not connected yet"
 READING = frozenset({"status", "drops"})
 """Requests that change nothing; they are answered after those that do."""
 
@@ -66,12 +69,16 @@ class Ticket:
 
 @dataclass
 class Work:
-    """What there is to do: requests, a listing of libvirt's, a look at the world; and whether to believe what is remembered of it."""
+    """What there is to do: requests, a listing of libvirt's, a look at the world; and whether to believe what is remembered of it.
+
+    ``audit``: it is time for a look without cause, at what tells nobody of its changes, too.
+    """
 
     tickets: list[Ticket]
     listing: Listing | None
     look: bool
     doubt: bool
+    audit: bool
 
 
 def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
@@ -113,7 +120,7 @@ class Daemon:
         self._reload = False
         self._queue: list[Ticket] = []
         self._listing: Listing | None = None
-        self._libvirt_away: str | None = "not connected yet"
+        self._libvirt_away: str | None = CONNECTING
         self._failures = 0
         self._retry_at = math.inf
         self._trouble = ""
@@ -122,9 +129,10 @@ class Daemon:
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._world = World(settings, self.wake)
-        self._service = Service(Store(), self._world)
+        self._service = Service(Store(), self._world, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
+        self._patience = Patience(self._libvirt.look_again)
         self._watchers = [Pulse(self.doubt), KernelWatch(self.wake, self.doubt)]
 
     def wake(self) -> None:
@@ -206,16 +214,17 @@ class Daemon:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            wake = min(end, self._drops_at)
+            wake = min(end, self._drops_at, self._patience.end)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
+            self._dirty |= self._patience.give_up()
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
             if self._dirty and not self._queue:
                 self._condition.wait(QUIET_SECONDS)
-            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful)
+            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful, timed_out)
             self._queue, self._listing = [], None
             self._dirty = self._doubtful = False
         return work
@@ -252,13 +261,18 @@ class Daemon:
             self._read_settings_again()
         if work.doubt or self._failures or any(ticket.request.verb == "apply" for ticket in asked):
             self._service.forget()
-        for listing in (work.listing, *(ticket.listing for ticket in work.tickets)):
+        for listing, take in ((work.listing, False), *((ticket.listing, True) for ticket in work.tickets)):
             if listing is not None:
-                work.look |= self._service.sync(listing.began, listing.networks, listing.domains)
+                work.look |= self._service.sync(listing.began, listing.networks, listing.domains, listing.defined, take=take)
+                work.look |= self._patience.heard(listing.began)
+        if work.look or self._service.last is None:
+            self._service.spared = self._patience.spare(self._touched(work))
         if not (work.look or asked):
             return
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
             ticket.answer = answer
+        if work.audit:
+            self._service.audit_limits()
         if self._service.trouble:
             self._failed(self._service.trouble)
         elif self._service.last is not None and self._service.last.left:
@@ -266,8 +280,14 @@ class Daemon:
         else:
             self._recovered()
         if self._service.changed_rows:
-            # What was put back may be what virsh has just changed, and libvirt has no event for that: ask it.
+            # What was put back may be what virsh has just changed, after all: ask libvirt again.
             self._libvirt.look_again()
+
+    def _touched(self, work: Work) -> dict[str, Touched]:
+        """The ports that libvirt is to be asked about; none where it cannot be, or where somebody who waits has just asked it."""
+        if self._libvirt_away not in (None, CONNECTING) or any(ticket.listing for ticket in work.tickets):
+            return {}
+        return self._service.touched()
 
     def _recovered(self) -> None:
         if self._failures:
@@ -293,14 +313,14 @@ class Daemon:
     def _status(self) -> dict[str, Any]:
         self._service.forget()
         desired, observed, plan = self._service.look()
-        found = report(desired, observed, plan, self._service.drops(observed))
+        found = report(desired, observed, plan, self._service.drops(desired, observed), self._service.limits(desired, observed))
         libvirt = self._libvirt_away or "connected"
         found["daemon"] = {"pid": os.getpid(), "version": __version__, "libvirt": libvirt, "trouble": self._trouble}
         return found
 
     def _drops(self) -> list[dict[str, Any]]:
         desired, observed, _ = self._service.look()
-        return account(desired, self._service.drops(observed))
+        return account(desired, self._service.drops(desired, observed))
 
     def _log_drops(self) -> None:
         """Tell the log what was dropped since the last time, where the settings ask for it."""
@@ -319,7 +339,7 @@ class Daemon:
         try:
             settings = read_settings()
             self._world.renew(settings)
-            self._drop_log.lines_a_minute = settings.log_drops
+            self._drop_log.limit_to(settings.log_drops)
             self._drops_at = time.monotonic() if settings.log_drops else math.inf
             LOG.info("settings read again")
         except InputError as error:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vnetd.model.state import Desired, Observed
-from vnetd.pipeline.catalogue import REASONS, Reason, reason_of
+from vnetd.model.state import Desired, NetworkWiring, Observed
+from vnetd.pipeline.catalogue import REASONS, reason_of
 from vnetd.pipeline.flow import MeterKind
+from vnetd.pipeline.limits import pool_names
 from vnetd.textual import columns
 
 
@@ -45,11 +46,11 @@ class Drop:
     bytes: int
 
 
-def drop_counts(observed: Observed, counts: Mapping[str, BridgeCounts]) -> list[Drop]:
-    """One entry for each port and reason of all bridges."""
-    sums: dict[tuple[str, Reason], tuple[int, int]] = {}
+def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, BridgeCounts]) -> list[Drop]:
+    """One entry for each port and reason of all bridges; what a shared limit drops is nobody's in particular."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def add(port: str, reason: Reason, packets: int, octets: int) -> None:
+    def add(port: str, reason: str, packets: int, octets: int) -> None:
         before = sums.get((port, reason), (0, 0))
         sums[port, reason] = before[0] + packets, before[1] + octets
 
@@ -59,14 +60,17 @@ def drop_counts(observed: Observed, counts: Mapping[str, BridgeCounts]) -> list[
         for flow in found.flows:
             port = names.get(flow.port, bridge) if flow.port else bridge
             if reason := reason_of(flow.cookie, "counted"):
-                add(port, reason, flow.packets + 1, flow.bytes + _first_bytes(flow, totals.get(reason)))
+                add(port, REASONS[reason], flow.packets + 1, flow.bytes + _first_bytes(flow, totals.get(reason)))
             elif flow.packets and (reason := reason_of(flow.cookie, "direct")):
-                add(port, reason, flow.packets, flow.bytes)
+                add(port, REASONS[reason], flow.packets, flow.bytes)
+        shared = pool_names(desired.wirings.get(bridge, NetworkWiring()))
         for number, (packets, octets) in (found.meters or {}).items():
             port_number, kind = MeterKind.of(number)
             if packets and port_number in names:
-                add(names[port_number], kind.reason, packets, octets)
-    return sorted(Drop(port, REASONS[reason], packets, octets) for (port, reason), (packets, octets) in sums.items())
+                add(names[port_number], REASONS[kind.reason], packets, octets)
+            elif packets and number in shared:
+                add(bridge, f"limit shared by {shared[number]}", packets, octets)
+    return sorted(Drop(port, reason, packets, octets) for (port, reason), (packets, octets) in sums.items())
 
 
 def _first_bytes(flow: FlowCount, total: FlowCount | None) -> int:
@@ -119,6 +123,12 @@ class DropLog:
     lines_a_minute: int
     _last: Sequence[Mapping[str, Any]] | None = None
     _said: list[float] = field(default_factory=list)
+
+    def limit_to(self, lines_a_minute: int) -> None:
+        """Log so many from now on. What is dropped while there are none to be is no news afterwards."""
+        self.lines_a_minute = lines_a_minute
+        if not lines_a_minute:
+            self._last = None
 
     def lines(self, now: float, found: Sequence[Mapping[str, Any]]) -> list[str]:
         """What to log at ``now`` (seconds). The first look only remembers: what was dropped before is no news."""

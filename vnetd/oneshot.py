@@ -53,6 +53,12 @@ def local_service(remember: bool = True) -> Service:
     return Service(store, LazyRim())
 
 
+def _deaf_service() -> Service:
+    service = local_service()
+    service.deaf = True
+    return service
+
+
 def main() -> int:
     """Read one message from standard input, answer by exit status and one line on standard error."""
     logging.basicConfig(level=logging.CRITICAL)
@@ -68,7 +74,7 @@ def main() -> int:
 
 def _answer(request: Request) -> Answer:
     try:
-        service = local_service()
+        service = _deaf_service()
         answer = service.serve([request])[0]
         iface_id = _hotplugged(service.store, request)
         if iface_id is not None:
@@ -110,7 +116,7 @@ def wire_when_there(iface_id: str) -> int:
     while time.monotonic() < end and ask_daemon("version") is None:
         rows = rim.database.rows()
         if any(("iface-id", iface_id) in seen.port.ids and seen.live for seen in rows.ports.values()):
-            local_service().run()
+            _deaf_service().run()
             return 0
         time.sleep(0.05)
     return 1

@@ -2,9 +2,10 @@
 
 The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
-both); then how bridges handle fragments, and meters that flows will name; then each bridge's flows in one bundle;
+both); then how bridges handle fragments, and meters and groups that flows will name; then each bridge's flows in one bundle;
 then meters that no flow names any more; then the kernel is told to keep out of taps
-and bridges; links last, so that a tap comes up when its policy is there. A port that the switch has not made yet has no number, so its
+and bridges, and how long the queues under limits may be; links last, so that a tap comes
+up when its policy is there. A port that the switch has not made yet has no number, so its
 flows come out of the next plan, made after the rows were applied and read again.
 
 Nothing is dropped that vnetd or libvirt did not make, and nothing of a network is
@@ -18,90 +19,42 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnetd.intent import patch_names
+from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
-    Bridge,
     Desired,
+    Group,
     Meter,
-    NetworkWiring,
     Observed,
-    Port,
     Quiet,
-    Role,
     Rows,
-    SeenBridge,
-    SeenPort,
     Table,
 )
-from vnetd.pipeline import Flow, MeterKind, by_lines, is_learned, is_learned_here, is_ours, network_flows, referenced_ports, tunnel_flows
+from vnetd.pipeline import (
+    OUR_GROUPS,
+    Flow,
+    MeterKind,
+    bond_flows,
+    by_lines,
+    groups_of,
+    is_learned,
+    is_learned_here,
+    is_ours,
+    meters_of,
+    network_flows,
+    referenced_ports,
+    tunnel_flows,
+)
+from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable
 
 _METER = re.compile(r"meter:(\d+)")
+_GROUP = re.compile(r"group:(\d+)")
 
 QUIET_WORDS = {
     Quiet.BRIDGE: "no link-local address, no router advertisements",
     Quiet.PORT: "nothing for the host's own stack",
 }
-
-FAIL_MODE = "secure"
-"""A bridge without flows passes nothing (ovs-vswitchd.conf.db(5)). Set at birth: a change empties the flow table."""
-
-
-@dataclass(frozen=True, slots=True)
-class PutBridge:
-    bridge: Bridge
-    new: bool
-
-    def __str__(self) -> str:
-        return f"{'+' if self.new else '~'} bridge {self.bridge.name} ({self.bridge.datapath}, fail_mode={FAIL_MODE})"
-
-
-@dataclass(frozen=True, slots=True)
-class DropBridge:
-    name: str
-
-    def __str__(self) -> str:
-        return f"- bridge {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class PutPort:
-    port: Port
-    changed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        port = self.port
-        more = f", {port.vlan}" if port.vlan else ""
-        if port.role is Role.TUNNEL:
-            more = f", {port.type} to {dict(port.options)['remote_ip']}"
-        if self.changed:
-            return f"~ port {port.name} on {port.bridge}: {', '.join(self.changed)}"
-        return f"+ port {port.name} on {port.bridge} ({port.role}{more})"
-
-
-@dataclass(frozen=True, slots=True)
-class DropPort:
-    name: str
-    bridge: str
-    role: Role = Role.GUEST
-
-    def __str__(self) -> str:
-        return f"- port {self.name} on {self.bridge}"
-
-
-@dataclass(frozen=True, slots=True)
-class SweepShapes:
-    """QoS and Queue rows of vnetd's that no port uses: OVSDB keeps them until they are deleted."""
-
-    count: int
-
-    def __str__(self) -> str:
-        return f"- {self.count} QoS row{'s' if self.count > 1 else ''} that no port uses"
-
-
-RowStep = PutBridge | DropBridge | PutPort | DropPort | SweepShapes
-
 
 FlowPart = tuple[Flow | None, str]
 """One change by itself: (flow, its line) to add, (None, line) to remove."""
@@ -148,6 +101,19 @@ class ChangeMeters:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeGroups:
+    """Groups to make, or to make what they must be, and groups to delete, of one bridge, by number."""
+
+    bridge: str
+    put: tuple[tuple[int, Group], ...]
+    drop: tuple[int, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"- group {number} on {self.bridge}" for number in self.drop)
+        yield from (f"+ group {number} on {self.bridge}: {group}" for number, group in self.put)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All steps, in the order in which they are applied."""
 
@@ -155,14 +121,20 @@ class Plan:
     fragments: tuple[str, ...] = ()
     """Bridges whose flows would not see into the first fragment of a packet."""
     meters: tuple[ChangeMeters, ...] = ()
+    groups: tuple[ChangeGroups, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
+    unlearn: tuple[str, ...] = ()
+    """Bonds' bridges that must forget who is where, since somebody has left who may speak from elsewhere at once."""
     quiet: tuple[tuple[str, Quiet], ...] = ()
+    leaves: tuple[tuple[str, int], ...] = ()
+    """Limited links of the userspace datapath, with how many frames may wait there."""
     links: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.fragments or self.meters or self.flows or self.quiet or self.links)
+        steps = (self.rows, self.fragments, self.meters, self.groups, self.flows, self.quiet, self.leaves, self.links)
+        return any(steps)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
@@ -177,10 +149,12 @@ class Plan:
         return any(MeterKind.of(one)[0] == number for one, _ in meters)
 
     def _switched(self) -> dict[str, int]:
-        """How many flows and meters are to be changed, by bridge."""
+        """How many flows, meters and groups are to be changed, by bridge."""
         counts = {step.bridge: len(step.parts()) for step in self.flows}
         for step in self.meters:
             counts[step.bridge] = counts.get(step.bridge, 0) + len(step.put) + len(step.change) + len(step.drop)
+        for groups in self.groups:
+            counts[groups.bridge] = counts.get(groups.bridge, 0) + len(groups.put) + len(groups.drop)
         return counts
 
     def by_bridge(self) -> list[tuple[str, str]]:
@@ -199,8 +173,11 @@ class Plan:
             *map(str, self.rows),
             *(f"~ bridge {name}: fragments handled as {FRAGMENTS}" for name in self.fragments),
             *(line for step in self.meters for line in step.lines()),
+            *(line for step in self.groups for line in step.lines()),
             *(line for step in self.flows for line in step.lines()),
+            *(f"~ bridge {name}: forgets who was behind its patch" for name in self.unlearn),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
+            *(f"~ link {name}: a queue of {frames} under its limit" for name, frames in self.leaves),
             *(f"~ link {name} up" for name in self.links),
             *(f"+ flows of {name}, once the switch has numbered it" for name in self.expected),
         ]
@@ -208,15 +185,26 @@ class Plan:
 
 def make_plan(desired: Desired, observed: Observed) -> Plan:
     """The steps that lead from ``observed`` to ``desired``; none when they agree."""
-    drops, dropped = _drops(desired, observed)
-    puts = [*_bridge_puts(desired, observed.rows), *_port_puts(desired, observed.rows)]
+    drops, dropped = drop_steps(desired, observed)
+    puts = [*bridge_puts(desired, observed.rows), *port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
     flows, meters = _tables(desired, observed, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
+    leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
     expected = tuple(step.port.name for step in puts if isinstance(step, PutPort) and not step.changed)
     fragments = tuple(sorted(name for name, table in observed.tables.items() if table.fragments != FRAGMENTS and name not in dropped))
-    return Plan((*drops, *puts, *sweep), fragments, meters, flows, quiet, links, expected)
+    groups = tuple(_groups(desired, observed, dropped))
+    bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
+    unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, expected)
+
+
+def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
+    """Whether flows go of a port that has gone, or goes. Which bond its guest was heard by is not asked: bridges may be joined."""
+    numbers = observed.rows.numbers(step.bridge)
+    stay = {number for name, number in numbers.items() if name in desired.ports and desired.ports[name].bridge == step.bridge}
+    return any(referenced_ports(line) - stay for line in step.remove)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:
@@ -229,9 +217,10 @@ def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str,
 
 def _links_to_set_up(desired: Desired, observed: Observed) -> Iterator[str]:
     """Links that are down although their port is there: earlier, a tap would lose its guest's first frames."""
-    for name in desired.links_up:
-        link, seen = observed.host.links.get(name), observed.rows.ports.get(name)
-        if link is not None and not link.up and seen is not None and seen.live:
+    live = {name for seen in observed.rows.ports.values() for name, number in seen.interfaces if number is not None and number > 0}
+    for name in desired.links_up & live:
+        link = observed.host.links.get(name)
+        if link is not None and not link.up:
             yield name
 
 
@@ -239,9 +228,9 @@ def kept_bridges(desired: Desired, rows: Rows) -> list[Problem]:
     """Bridges of vnetd's that nothing needs and that stay because somebody put a port of their own in."""
     problems = []
     for seen in rows.bridges.values():
-        if not seen.owner or seen.name in desired.bridges or not _prunable(desired, seen.owner):
+        if not seen.owner or seen.name in desired.bridges or not prunable(desired, seen.owner):
             continue
-        if foreign := _foreign_ports(rows, seen.name):
+        if foreign := foreign_ports(rows, seen.name):
             problems.append(
                 Problem("bridge", seen.name, f"it is no longer needed but kept for {', '.join(foreign)}, which vnetd did not add")
             )
@@ -260,92 +249,6 @@ def foreign_flows(observed: Observed) -> list[Problem]:
     return problems
 
 
-def _prunable(desired: Desired, owner: str) -> bool:
-    return desired.complete or owner in desired.gone_networks
-
-
-def _foreign_ports(rows: Rows, bridge: str) -> list[str]:
-    """Ports of a bridge that neither vnetd nor libvirt made. The other end of a user's own patch is one too."""
-    return sorted(name for name, seen in rows.ports.items() if seen.port.bridge == bridge and not seen.marked and not seen.libvirts)
-
-
-def _drops(desired: Desired, observed: Observed) -> tuple[list[RowStep], set[str]]:
-    rows = observed.rows
-    steps: list[RowStep] = []
-    dropped: set[str] = set()
-    orphaned: set[str] = set()
-    for name, bridge in sorted(rows.bridges.items()):
-        if bridge.owner and name not in desired.bridges and _prunable(desired, bridge.owner):
-            orphaned.add(name)
-            if not _foreign_ports(rows, name):
-                dropped.add(name)
-                steps.append(DropBridge(name))
-    loose_patches = {patch_names(name)[0] for name in orphaned}
-    for name, seen in sorted(rows.ports.items()):
-        bridge_row = rows.bridges.get(seen.port.bridge)
-        if name in desired.ports or seen.port.bridge in dropped or bridge_row is None or not bridge_row.owner:
-            continue
-        if seen.port.bridge in orphaned or name in loose_patches:
-            unneeded = seen.marked or seen.libvirts
-        else:
-            unneeded = _unneeded(desired, observed, name, seen)
-        if unneeded:
-            steps.append(DropPort(name, seen.port.bridge, seen.port.role))
-    return steps, dropped
-
-
-def _unneeded(desired: Desired, observed: Observed, name: str, seen: SeenPort) -> bool:
-    if seen.port.role is Role.GUEST and (seen.marked or seen.libvirts):
-        # A port that no source names yet may be a guest's that libvirt has just plugged: it stays,
-        # and is silent, for as long as its tap is there.
-        return name in desired.gone_taps or name not in observed.host.links
-    return seen.marked and desired.complete
-
-
-def _bridge_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
-    for name, bridge in sorted(desired.bridges.items()):
-        seen = rows.bridges.get(name)
-        if seen is None:
-            yield PutBridge(bridge, new=True)
-        elif (seen.owner, seen.datapath, seen.fail_mode) != (bridge.owner, bridge.datapath, FAIL_MODE) or not _speaks(seen):
-            yield PutBridge(bridge, new=False)
-
-
-def _speaks(seen: SeenBridge) -> bool:
-    """Whether the bridge speaks the OpenFlow version in which vnetd changes flows."""
-    return not seen.protocols or "OpenFlow14" in seen.protocols
-
-
-def _port_puts(desired: Desired, rows: Rows) -> Iterator[RowStep]:
-    for name, port in sorted(desired.ports.items()):
-        seen = rows.ports.get(name)
-        if seen is None or seen.port.bridge != port.bridge:
-            yield PutPort(port, ())
-        elif changed := _differences(port, seen):
-            yield PutPort(port, changed)
-
-
-def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:
-    """What on the row is not as it should be, in words."""
-    row = seen.port
-    found = []
-    if not seen.marked or row.role is not port.role:
-        found.append("take over")
-    if row.type != port.type or row.options != port.options:
-        found.append(f"{port.type or 'system'} {dict(port.options)}")
-    if row.vlan != port.vlan:
-        found.append(str(port.vlan or "no VLAN"))
-    if not set(port.ids) <= set(row.ids):
-        found.append("external_ids")
-    if row.mtu != port.mtu:
-        found.append(f"MTU {port.mtu or 'unset'}")
-    if port.role is Role.GUEST and row.shape != port.shape:
-        found.append(f"to the guest {port.shape.max_rate // 1000} kbit/s" if port.shape else "no limit to the guest")
-    if port.role is Role.GUEST and row.policing != port.policing:
-        found.append("the switch's meter instead of tc policing")
-    return tuple(found)
-
-
 def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
     for name, seen in sorted(observed.rows.bridges.items()):
@@ -355,7 +258,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         numbers = observed.rows.numbers(name)
         if name in desired.bridges:
             wanted = by_lines(_flows(desired, name, numbers), numbers)
-        elif _prunable(desired, seen.owner):
+        elif prunable(desired, seen.owner):
             wanted = {}
         else:
             continue
@@ -363,25 +266,29 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
         wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
-        if meter_step := _meter_step(name, _meters(desired.wirings.get(name), numbers), table, desired.complete):
+        if meter_step := _meter_step(name, meters_of(desired.wirings.get(name), numbers), table, desired.complete):
             meter_steps.append(meter_step)
     return tuple(flow_steps), tuple(meter_steps)
 
 
-def _meters(wiring: NetworkWiring | None, numbers: Mapping[str, int]) -> dict[int, Meter]:
-    """The meters of all ports that the switch has numbered."""
-    found = {}
-    for wire in wiring.guests if wiring else ():
-        kinds = ((MeterKind.BANDWIDTH, wire.meter), (MeterKind.FLOOD, wire.flood), (MeterKind.NEIGHBOUR, wire.neighbour))
-        for kind, meter in kinds:
-            if meter is not None and wire.port in numbers:
-                found[kind.number(numbers[wire.port])] = meter
-    return found
+def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator[ChangeGroups]:
+    """Groups that flows name and that are not there, or not as they must be; and those that no flow needs any more."""
+    for name, table in sorted(observed.tables.items()):
+        wanted = groups_of(desired.wirings.get(name)) if name in desired.bridges else {}
+        put = tuple((number, group) for number, group in sorted(wanted.items()) if table.groups.get(number) != group)
+        # A group that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted group with it.
+        named = {int(number) for line in table.flows if not is_ours(line) for number in _GROUP.findall(line)}
+        drop = tuple(sorted(OUR_GROUPS & set(table.groups) - set(wanted) - named)) if desired.complete else ()
+        if (put or drop) and name not in dropped:
+            yield ChangeGroups(name, put, drop)
 
 
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
         return tunnel_flows(desired.segments, numbers)
+    if bridge in desired.bond_bridges:
+        members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
+        return bond_flows(desired.bond_bridges[bridge], members, numbers)
     return network_flows(desired.wirings[bridge], numbers)
 
 
@@ -397,6 +304,8 @@ def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[in
 
 def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
     """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
+    if bridge in desired.bond_bridges:
+        return set()
     if bridge == desired.tunnel_bridge:
         learnable = _learnable(desired, numbers)
         kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
@@ -404,6 +313,7 @@ def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table
         ports = set(numbers.values())
         kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}
     if not desired.complete and bridge in desired.bridges:
+        # A bond's members, too, have numbers; their bridge's flows are all of one network, and were dealt with above.
         unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
         kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}
     return kept

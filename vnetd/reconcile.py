@@ -16,22 +16,12 @@ from typing import Protocol, TypeVar
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
+from vnetd.leaves import limited_links
 from vnetd.model.network import Inventory, Problem
+from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
-from vnetd.plan import (
-    ChangeFlows,
-    ChangeMeters,
-    DropBridge,
-    DropPort,
-    FlowPart,
-    Plan,
-    PutBridge,
-    PutPort,
-    RowStep,
-    foreign_flows,
-    kept_bridges,
-    make_plan,
-)
+from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
+from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
 
 T = TypeVar("T")
 
@@ -49,7 +39,7 @@ class Database(Protocol):
 
 
 class Switch(Protocol):
-    """OpenFlow: the flows and meters of vnetd's bridges."""
+    """OpenFlow: the flows, meters and groups of vnetd's bridges."""
 
     def table(self, bridge: str) -> Table: ...
 
@@ -65,8 +55,15 @@ class Switch(Protocol):
 
     def drop_meters(self, step: ChangeMeters) -> None: ...
 
+    def put_groups(self, step: ChangeGroups) -> None: ...
+
+    def drop_groups(self, step: ChangeGroups) -> None: ...
+
     def counters(self, bridge: str) -> list[FlowCount]:
         """What each flow has counted."""
+
+    def unlearn(self, bridge: str) -> None:
+        """Forget all that NORMAL has learned on this bridge. Raises WorldError."""
 
     def meter_drops(self, bridge: str) -> Mapping[int, tuple[int, int]]:
         """(packets, bytes) that each meter dropped, by its number."""
@@ -84,6 +81,12 @@ class Kernel(Protocol):
 
     def make_quiet(self, name: str, level: str) -> None:
         """Keep the kernel's own stack out of a link, as far as ``level`` says."""
+
+    def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
+        """The queues of those of these links that Open vSwitch limits by linux-htb now. Never remembered: it makes them anew."""
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        """Let so many frames wait under a link's limit. Raises WorldError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,11 @@ class Rim:
                 raise
             except WorldError as error:
                 silent[name] = str(error)
-        return Observed(rows, tables, self.kernel.host(), silent)
+        return Observed(rows, tables, self.kernel.host(), silent, self._leaves(rows))
+
+    def _leaves(self, rows: Rows) -> Mapping[str, Leaf]:
+        names = limited_links(rows)
+        return self.kernel.leaves(names) if names else {}
 
     def forget(self) -> None:
         """Look at everything anew next time, whatever is remembered."""
@@ -129,6 +136,8 @@ class Rim:
         blind = {name for name in plan.fragments if _note(problems, name, partial(self.switch.match_fragments, name))}
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.put_meters, meters))
+        for groups in plan.groups:
+            _note(problems, groups.bridge, partial(self.switch.put_groups, groups))
         for flows in (step for step in plan.flows if step.bridge not in blind):
             change = partial(_change_parts, self.switch, flows)
             for part, error in _each_alone(change, flows.parts()):
@@ -136,10 +145,16 @@ class Rim:
             if flows.remove:
                 # Of a port that has gone the switch may have learned more than was remembered.
                 self.switch.forget(flows.bridge)
+        for name in plan.unlearn:
+            _note(problems, name, partial(self.switch.unlearn, name))
         for meters in plan.meters:
             _note(problems, meters.bridge, partial(self.switch.drop_meters, meters))
+        for groups in plan.groups:
+            _note(problems, groups.bridge, partial(self.switch.drop_groups, groups))
         for name, level in plan.quiet:
             _note(problems, name, partial(self.kernel.make_quiet, name, level), "port")
+        for name, frames in plan.leaves:
+            _note(problems, name, partial(self.kernel.set_leaf, name, frames), "port")
         for name in plan.links:
             _note(problems, name, partial(self.kernel.set_up, name), "port")
         return problems

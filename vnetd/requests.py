@@ -31,7 +31,6 @@ from vnetd.xmlread import (
     read_interface,
     read_network,
     read_network_hook,
-    with_definition,
 )
 
 LOG = logging.getLogger("vnetd.requests")
@@ -89,7 +88,7 @@ def accept(store: Store, request: Request, taps: Path = TAPS) -> Intake:
         case "ifdown":
             return _ifdown(store, request)
         case "apply":
-            return _reread_taps(store, taps)
+            return _apply(store, taps)
     raise InputError(f"{names.shown(request.verb)} is no request that vnetd knows")
 
 
@@ -113,9 +112,8 @@ def _network(store: Store, name: str, operation: str, payload: bytes) -> Intake:
         network = read_network(hook.network)
         store.put(Kind.NETWORK, hook.uuid, hook.network)
         return Intake(True, check=lambda outcome: _check_network(outcome, network), undo=lambda: _forget_network(store, hook.uuid))
-    known = store.get(Kind.NETWORK, hook.uuid)
-    # libvirt shows hooks the definition that the network was started with; a newer one may be in force already.
-    news = store.put(Kind.NETWORK, hook.uuid, with_definition(hook.network, known.data) if known else hook.network)
+    # libvirt shows hooks the definition that the network runs with ("updated": has run with from now on); a newer one may be in force.
+    news = store.put_network(hook.uuid, hook.network)
     if operation in ("port-created", "port-deleted") and hook.port is not None:
         news |= _network_port(store, operation, hook.port)
     return Intake(news)
@@ -140,8 +138,7 @@ def _check_network(outcome: Outcome, network: Network) -> None:
     for problem in outcome.problems_of("network", (network.name, network.uuid)):
         if not problem.soft:
             raise WorldError(f"network {network.name}: {problem.text}")
-    bridge = outcome.desired.bridges.get(network.bridge)
-    if bridge is None or bridge.owner != network.uuid or network.bridge not in outcome.observed.rows.bridges:
+    if outcome.desired.homes.get(network.name) not in outcome.observed.rows.bridges:
         raise WorldError(f"network {network.name}: its bridge {network.bridge} could not be made; see vnetctl status")
 
 
@@ -178,8 +175,11 @@ def _refuse_bad_nics(store: Store, reading: DomainReading) -> None:
     by_name = {network.name: network for network in networks}
     for nic in reading.domain.nics:
         network = by_name.get(nic.network or "")
-        if network and nic.portgroup and network.portgroup(nic.portgroup) is None:
-            known = ", ".join(group.name for group in network.portgroups) or "none"
+        if network is None or nic.portgroup is None:
+            continue
+        groups = [group.name for group in network.portgroups if group.name not in store.outgoing(network.name)]
+        if nic.portgroup not in groups:
+            known = ", ".join(groups) or "none"
             raise InputError(
                 f"guest {names.shown(reading.domain.name)}: <source portgroup={names.shown(nic.portgroup)}>: "
                 f"network {network.name} has no such portgroup; it has {known}"
@@ -290,8 +290,11 @@ def _ifdown(store: Store, request: Request) -> Intake:
     return _forget_tap(store, _tap_arguments(request)[0])
 
 
-def _reread_taps(store: Store, taps: Path) -> Intake:
-    """``apply``: a tap's own file may have been edited since its script ran. A bad one is said, and changes nothing."""
+def reread_taps(store: Store, taps: Path) -> list[str]:
+    """Take over what taps' own files say now, which may have been edited since their scripts ran.
+
+    A bad one changes nothing; what is wrong with it is returned.
+    """
     faults = []
     for name in store.taps():
         path = taps / f"{name}.xml"
@@ -306,6 +309,11 @@ def _reread_taps(store: Store, taps: Path) -> Intake:
         entry = store.get(Kind.TAP, name)
         old = entry.value if entry and isinstance(entry.value, Nic) else nic
         store.put(Kind.TAP, name, as_kept(data, nic.mac or old.mac, old.ifindex))
+    return faults
+
+
+def _apply(store: Store, taps: Path) -> Intake:
+    faults = reread_taps(store, taps)
 
     def check(outcome: Outcome) -> None:
         if faults:

@@ -14,16 +14,19 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
-from vnetd.model.network import Nic, Problem
+from vnetd.intent import desire
+from vnetd.model.network import Inventory, Nic, Problem
 from vnetd.model.state import Desired, Observed
+from vnetd.patience import Spared, Touched, touched_since, untold
 from vnetd.plan import Plan
 from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
+from vnetd.shaping import Tc, limited_links, shaping_problems
 from vnetd.store import Kind, Store
 
 LOG = logging.getLogger("vnetd")
@@ -41,6 +44,8 @@ class Service:
     lock: Path = LOCK
     complete: bool = False
     """Whether libvirt has been listed since this process began."""
+    deaf: bool = False
+    """Whether this process never lists libvirt: limits that its requests do not change may be newer than what it knows."""
     last: Outcome | None = None
     doubtful: bool = False
     changed_rows: bool = False
@@ -50,6 +55,12 @@ class Service:
     said: frozenset[Problem] = frozenset()
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
+    spared: Mapping[str, Touched] = field(default_factory=dict)
+    """Ports whose rows no pass puts back for now."""
+    tc: Tc | None = None
+    """Whom to ask about limits; nothing is told of them without it."""
+    limit_faults: frozenset[Problem] = frozenset()
+    """What tc was last seen to do otherwise than ports' rows say."""
 
     def serve(self, requests: Sequence[Request], look: bool = False) -> list[Answer]:
         """Answer all requests by one pass (and a second one, when some must be taken back). ``look``: pass without news, too."""
@@ -62,12 +73,13 @@ class Service:
             return [Answer(error.status, str(error)) if may_refuse(request) else Answer() for request in requests]
 
     def _serve(self, requests: Sequence[Request], look: bool) -> list[Answer]:
+        before = self._hearsay()
         intakes: list[Intake | Answer] = [self._accept(request) for request in requests]
         accepted = [intake for intake in intakes if isinstance(intake, Intake) and intake.news]
         failure: VnetdError | None = None
         if accepted or look:
             try:
-                self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"))
+                self._pass(_gone(accepted, "gone_networks"), _gone(accepted, "gone_taps"), before)
             except VnetdError as error:
                 failure = error
         answers = [
@@ -81,23 +93,45 @@ class Service:
         """One pass. Raises WorldError when the world cannot be reached or refuses."""
         with locked(self.lock):
             self.store.refresh()
-            return self._pass()
+            return self._pass(before=self._hearsay())
 
-    def sync(self, began: float, networks: Mapping[str, bytes], domains: Mapping[str, bytes]) -> bool:
-        """Take over a listing of libvirt's; whether a pass is called for."""
+    def sync(
+        self,
+        began: float,
+        networks: Mapping[str, bytes],
+        domains: Mapping[str, bytes],
+        defined: Mapping[str, bytes] | None = None,
+        *,
+        take: bool = False,
+    ) -> bool:
+        """Take over a listing of libvirt's, as ``Store.sync`` does; whether a pass is called for."""
         with locked(self.lock):
             self.store.refresh()
-            news = self.store.sync(began, networks, domains) or not self.complete
+            news = self.store.sync(began, networks, domains, defined, take=take) or not self.complete
         self.complete = True
         return news
 
-    def _pass(self, gone_networks: frozenset[str] = frozenset(), gone_taps: frozenset[str] = frozenset()) -> Outcome:
+    def _hearsay(self) -> Inventory | None:
+        """What is known before this process has been told anything, where that may be old."""
+        return self.store.inventory(self.complete) if self.deaf else None
+
+    def _pass(
+        self,
+        gone_networks: frozenset[str] = frozenset(),
+        gone_taps: frozenset[str] = frozenset(),
+        before: Inventory | None = None,
+    ) -> Outcome:
         self.changed_rows = False
         # What a failed pass should have taken away is still to be taken away by the next one.
         self.gone_networks |= gone_networks
         self.gone_taps |= gone_taps
         try:
             rim = self._rim()
+            if before is not None:
+                # libvirt changes no VLAN without a hook, and a port whose row and flows disagree is cut off.
+                self.spared = {name: one for name, one in _untold(before, rim).items() if one.was.port.vlan == one.now.port.vlan}
+            if self.spared:
+                rim = replace(rim, database=Spared(rim.database, dict(self.spared)))
             self.gone_taps |= self._drop_dead_taps(rim)
             outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), rim)
         except VnetdError as error:
@@ -108,8 +142,20 @@ class Service:
         self.changed_rows = any(line.startswith("~ port ") for line in outcome.done)
         for line in _shortened(outcome.done):
             LOG.info("%s", line)
-        self._say(frozenset(outcome.problems))
+        self._say(frozenset(outcome.problems) | self._standing_limits(outcome.desired))
         return outcome
+
+    def touched(self) -> dict[str, Touched]:
+        """The guests' ports that somebody has changed since the last pass; none while that cannot be seen.
+
+        Before the first pass: those that are not as the spool has them, until libvirt was listed.
+        """
+        try:
+            if self.last is not None:
+                return touched_since(self.last, self.rim().database.rows())
+            return {} if self.complete else _untold(self.store.inventory(complete=False), self.rim())
+        except VnetdError:
+            return {}
 
     def forget(self) -> None:
         """Believe nothing that is remembered of the switch and the kernel, from the next look on."""
@@ -138,10 +184,29 @@ class Service:
                 dead.add(tap)
         return frozenset(dead)
 
-    def drops(self, observed: Observed) -> list[Drop]:
+    def drops(self, desired: Desired, observed: Observed) -> list[Drop]:
         """What vnetd's bridges dropped, by port and reason."""
         switch = self.rim().switch
-        return drop_counts(observed, {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables})
+        counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
+        return drop_counts(desired, observed, counts)
+
+    def limits(self, desired: Desired, observed: Observed) -> frozenset[Problem]:
+        """What tc does otherwise than the rows of limited ports say. While Open vSwitch has not acted on rows, what was known."""
+        if self.tc is not None and observed.rows.acted:
+            links = {name: index for name, index in limited_links(desired, observed).items() if name not in self.spared}
+            try:
+                self.limit_faults = frozenset(shaping_problems(desired, self.tc.taps(links) if links else {}))
+            except VnetdError as error:
+                return frozenset({Problem("switch", "tc", str(error), soft=True)})
+        return self._standing_limits(desired)
+
+    def audit_limits(self) -> None:
+        """Say what tc does otherwise than the last pass has left it. Passes do not ask, since hooks wait for them."""
+        if self.last is not None and not self.trouble:
+            self._say(frozenset(self.last.problems) | self.limits(self.last.desired, self.last.observed))
+
+    def _standing_limits(self, desired: Desired) -> frozenset[Problem]:
+        return frozenset(problem for problem in self.limit_faults if problem.name in desired.ports)
 
     def _accept(self, request: Request) -> Intake | Answer:
         try:
@@ -180,6 +245,11 @@ class Service:
         for problem in sorted(self.said - problems):
             LOG.info("no longer: %s", problem)
         self.said = problems
+
+
+def _untold(known: Inventory, rim: Rim) -> dict[str, Touched]:
+    rows = rim.database.rows()
+    return untold(desire(known, rim.kernel.host(), rows).ports, rows)
 
 
 def _gone(intakes: Sequence[Intake], field_name: str) -> frozenset[str]:

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vnetd.drops import Drop
+from vnetd.intent import bond_names
 from vnetd.model.names import written
-from vnetd.model.network import Problem
-from vnetd.model.state import TUNNELS, Desired, Observed
+from vnetd.model.network import Network, Problem
+from vnetd.model.state import TUNNELS, Desired, Observed, Role
 from vnetd.plan import Plan
 from vnetd.reconcile import standing_problems
 from vnetd.textual import columns
 
 
-def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = ()) -> dict[str, Any]:
-    """Networks, ports and tunnels, each with its state and, in words, what is wrong with it."""
-    problems = sorted(standing_problems(desired, observed))
+def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = (), limits: Iterable[Problem] = ()) -> dict[str, Any]:
+    """Networks, ports and tunnels, each with its state and, in words, what is wrong with it; ``limits`` is what tc has to answer for."""
+    problems = sorted({*standing_problems(desired, observed), *limits})
     errors = _Errors(problems)
     by_port: dict[str, dict[str, int]] = {}
     for drop in drops:
@@ -49,14 +50,16 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
     found = []
     for name, network in sorted(desired.networks.items()):
         state, words = errors.of("network", network.name, network.uuid)
-        there = network.bridge in observed.rows.bridges and network.bridge in desired.bridges
+        home = desired.homes.get(name)
+        fake = observed.rows.fakes.get(network.bridge) if home != network.bridge else None
         overlay = network.overlay
         found.append(
             {
                 "name": name,
                 "uuid": network.uuid,
                 "bridge": network.bridge,
-                "state": state or ("up" if there else "missing"),
+                "state": state or ("up" if home in observed.rows.bridges else "missing"),
+                "parent": {"bridge": fake.parent, "vlan": fake.tag} if fake else None,
                 "overlay": {
                     "type": str(overlay.type),
                     "segment": overlay.segment,
@@ -65,13 +68,55 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
                 }
                 if overlay
                 else None,
-                "uplink": network.uplink.dev if network.uplink else None,
+                **_uplink(desired, observed, network),
+                "joints": _joints(desired, observed, network),
                 "dropped": drops.get(network.bridge, {}),
                 "ports": sum(1 for facts in desired.guests.values() if facts.network == name),
                 "error": words or None,
             }
         )
     return found
+
+
+def _uplink(desired: Desired, observed: Observed, network: Network) -> dict[str, Any]:
+    """The way to the wire that is in force: that of the XML, or after a change that cannot be had the one before."""
+    if network.uplink is None:
+        return {"uplink": None, "bond": None}
+    homes = (network.bridge, bond_names(network.bridge).bridge)
+    carrier = next((port for port in desired.ports.values() if port.role in (Role.UPLINK, Role.BOND) and port.bridge in homes), None)
+    bond, devs = network.uplink.bond, list(map(str, network.uplink.devs))
+    if carrier is None:
+        return {"uplink": ",".join(devs), "bond": _bond(observed, bond.name, str(bond.mode), str(bond.lacp), devs) if bond else None}
+    if carrier.role is Role.UPLINK:
+        return {"uplink": carrier.name, "bond": None}
+    if bond is None or bond.name != carrier.name or set(carrier.members) != {dev for dev in devs if dev in observed.host.links}:
+        devs = list(carrier.members)
+    columns = dict(carrier.bond)
+    return {"uplink": ",".join(devs), "bond": _bond(observed, carrier.name, columns["bond_mode"], columns["lacp"], devs)}
+
+
+def _bond(observed: Observed, name: str, mode: str, lacp: str, devs: Iterable[str]) -> dict[str, Any]:
+    """A bond and how its NICs are: whether there is a signal, and, with LACP, whether the partner answers."""
+    seen = observed.rows.ports.get(name)
+    by_name = {one.name: one for one in seen.members} if seen else {}
+    members = []
+    for dev in devs:
+        link, member = observed.host.links.get(dev), by_name.get(dev)
+        state = "missing" if link is None or member is None else "up" if link.up and link.carrier else "down"
+        members.append(
+            {"name": dev, "link": state, "lacp": member.lacp if member else None, "error": (member.error if member else "") or None}
+        )
+    return {"name": name, "mode": mode, "lacp": lacp, "members": members}
+
+
+def _joints(desired: Desired, observed: Observed, network: Network) -> list[dict[str, Any]]:
+    """The bridges that the network's is joined to by patches, by its own XML or the other's."""
+    wiring = desired.wirings.get(network.bridge)
+    found = []
+    for name in wiring.joints if wiring else ():
+        peer, seen = dict(desired.ports[name].options)["peer"], observed.rows.ports.get(name)
+        found.append({"port": name, "bridge": desired.ports[peer].bridge, "state": "up" if seen is not None and seen.live else "missing"})
+    return sorted(found, key=lambda one: str(one["bridge"]))
 
 
 def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
@@ -101,10 +146,13 @@ def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[st
 def _unclaimed(desired: Desired, observed: Observed, drops: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
     """Ports on vnetd's bridges that belong to nobody it knows: they are silent, and someone will ask why."""
     found: list[dict[str, Any]] = []
+    fakes = {network.bridge for name, network in desired.networks.items() if name in desired.homes} & observed.rows.fakes.keys()
     for name, seen in sorted(observed.rows.ports.items()):
         bridge = observed.rows.bridges.get(seen.port.bridge)
         if name in desired.ports or name in desired.guests or bridge is None or not bridge.owner or bridge.owner == TUNNELS:
             continue
+        if name in fakes:
+            continue  # The port by which Open vSwitch makes a VLAN of the bridge look like one of its own: its network's line says so.
         found.append(
             {
                 "tap": name, "guest": None, "network": None, "portgroup": None, "mac": None, "vlan": None, "guard": None,
@@ -150,7 +198,8 @@ def as_text(found: dict[str, Any]) -> str:
             one["name"],
             one["bridge"],
             _overlay_words(one),
-            one["uplink"] or "-",
+            _uplink_words(one),
+            _joint_words(one),
             str(one["ports"]),
             _drop_words(one["dropped"]),
             one["state"],
@@ -158,7 +207,7 @@ def as_text(found: dict[str, Any]) -> str:
         )
         for one in found["networks"]
     ]
-    blocks.append(columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "PORTS", "DROPPED", "STATE", ""), networks))
+    blocks.append(columns(("NETWORK", "BRIDGE", "OVERLAY", "UPLINK", "JOINED", "PORTS", "DROPPED", "STATE", ""), networks))
     ports = [
         (one["tap"], one["guest"] or "-", one["network"] or "-", one["portgroup"] or "-", one["mac"] or "-", one["vlan"] or "-",
          one["guard"] or "-", _drop_words(one["dropped"]), one["state"], one["error"] or "")
@@ -184,6 +233,24 @@ def as_text(found: dict[str, Any]) -> str:
 def _overlay_words(one: dict[str, Any]) -> str:
     overlay = one["overlay"]
     return f"{overlay['type']} {overlay['segment']}, {overlay['peers']} peers" if overlay else "-"
+
+
+def _uplink_words(one: dict[str, Any]) -> str:
+    bond = one["bond"]
+    if bond is None:
+        return one["uplink"] or "-"
+    return f"{bond['name']} ({bond['mode']}{_lacp_words(bond)}): " + ", ".join(f"{nic['name']} {nic['link']}" for nic in bond["members"])
+
+
+def _lacp_words(bond: dict[str, Any]) -> str:
+    if bond["lacp"] == "off":
+        return ""
+    return ", LACP" if all(nic["lacp"] for nic in bond["members"]) else ", LACP without answer"
+
+
+def _joint_words(one: dict[str, Any]) -> str:
+    parent = [f"VLAN {one['parent']['vlan']} of {one['parent']['bridge']}"] if one["parent"] else []
+    return ", ".join([*parent, *(joint["bridge"] for joint in one["joints"])]) or "-"
 
 
 def _drop_words(dropped: dict[str, int]) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import BashComplete
@@ -22,8 +22,11 @@ from vnetd import __version__
 from vnetd.client import ask_daemon
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
 from vnetd.model import names
-from vnetd.requests import Answer, Request
+from vnetd.requests import Answer, Request, reread_taps
 from vnetd.service import Service
+
+if TYPE_CHECKING:
+    from vnetd.lint import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +51,22 @@ def plainly(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """All commands. What cannot be written, their help too, is one sentence as every other error."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            what = error.filename or "what there is to say cannot be written"
+            click.echo(f"vnetctl: {what}: {error.strerror}", err=True)
+            # Python writes what is left once more when it ends, and would complain itself.
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """See, check and repair this host's vnetd networks.
 
@@ -64,17 +82,50 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Check FILES as vnetd reads them, without touching anything.
 
     Each is a libvirt <network> or <domain>, or a tap's <interface> whose file name is
-    the tap's. Files given together are also held against each other.
+    the tap's. Files given together are also held against each other. What `lint` finds
+    besides is a warning, and no error.
     """
-    from vnetd.validate import validate as check
+    from vnetd.lint import Lint
+    from vnetd.validate import read, texts_of, verdict
 
-    rows = check(files)
+    texts = texts_of(files)
+    reading = read(texts)
+    rows = verdict(reading)
+    warnings = Lint(texts, reading).beyond_errors()
     if as_json:
-        click.echo(json.dumps([{"file": str(path), "what": what, "error": fault} for path, what, fault in rows]))
+        found = [{"file": str(path), "what": what, "error": fault} for path, what, fault in rows]
+        click.echo(json.dumps([*found, *({"file": str(one.place), "what": "", "error": None, "warning": one.words} for one in warnings)]))
     for path, what, fault in [] if as_json else rows:
         click.echo(f"{path}: {fault}" if fault else f"{path}: {what}: good", err=fault is not None)
+    for one in [] if as_json else warnings:
+        click.echo(f"{one.place}: warning: {one.words}", err=True)
     if any(fault for _, _, fault in rows):
         sys.exit(InputError.status)
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--underlay-mtu", type=click.IntRange(576, 65535), help="The MTU between the hypervisors (default: 1500, or as it is here).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of lines.")
+@plainly
+def lint(files: tuple[Path, ...], underlay_mtu: int | None, as_json: bool) -> None:
+    """Find what does not mean what it looks like in FILES, or on this host.
+
+    FILES are as for `validate`. Without any: the definitions of the networks and guests
+    of this host, and what Open vSwitch and tc really do with them.
+
+    Exit status 0 when there is nothing to say, 1 when there is or libvirt is away, 2 when vnetd refuses something.
+    """
+    found, complete = (_lint_files(files, underlay_mtu), True) if files else _lint_host(underlay_mtu)
+    if as_json:
+        words = [(str(one.place), one.line, one.element, one.text, one.refused) for one in found]
+        click.echo(json.dumps([dict(zip(("where", "line", "element", "text", "error"), row, strict=True)) for row in words]))
+    for one in [] if as_json else found:
+        click.echo(f"{one}")
+    if any(one.refused for one in found):
+        sys.exit(InputError.status)
+    if found or not complete:
+        sys.exit(1)
 
 
 @main.command()
@@ -83,17 +134,24 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 def plan(as_json: bool) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Exit status 0 when everything is as it should be, 3 when something would change.
+    Exit status 0 when everything is as it should be, 3 when something would change,
+    2 when a tap's file cannot be read.
     """
-    service = _local_service(remember=False)
-    _, _, steps = service.look()
+    service = _local_service(remember=False, take=True)
+    faults = reread_taps(service.store, service.taps)
+    desired, _, steps = service.look()
     lines = steps.lines()
+    for problem in desired.problems:
+        if not problem.soft:
+            click.echo(f"vnetctl: {problem}", err=True)
     if as_json:
         click.echo(json.dumps(lines))
     elif lines:
         click.echo("\n".join(lines))
     else:
         click.echo("nothing to do")
+    if faults:
+        raise InputError("; ".join(faults))
     sys.exit(CHANGES if lines else 0)
 
 
@@ -106,7 +164,7 @@ def apply() -> None:
     """
     answer = ask_daemon("apply")
     if answer is None:
-        service = _local_service(remember=True)
+        service = _local_service(remember=True, take=True)
         answer = service.serve([Request("apply", ())])[0]
         if service.last is not None:
             for line in service.last.done:
@@ -170,7 +228,7 @@ def _drops_of(name: str | None) -> list[dict[str, Any]]:
 
         service = _local_service(remember=False)
         desired, observed, _ = service.look()
-        found = account(desired, service.drops(observed))
+        found = account(desired, service.drops(desired, observed))
     if name is None:
         return list(found)
     mine = [one for one in found if name in (one["port"], one["guest"])]
@@ -221,8 +279,11 @@ def version() -> None:
     click.echo(f"vnetd {answer.text}" if answer is not None else "vnetd does not run")
 
 
-def _local_service(remember: bool) -> Service:
-    """A service that has read libvirt, where that answers; without it, what the hooks left is what is known."""
+def _local_service(remember: bool, take: bool = False) -> Service:
+    """A service that has read libvirt, where that answers; without it, what the hooks left is what is known.
+
+    ``take``: what changed networks say of ports is in force from now on.
+    """
     from vnetd.adapters.libvirtd import read_once
     from vnetd.oneshot import local_service
 
@@ -234,16 +295,47 @@ def _local_service(remember: bool) -> Service:
         click.echo(f"vnetctl: {error}; going on with what the hooks have said", err=True)
         return local_service(remember)
     service = local_service(remember)
-    service.sync(listing.began, listing.networks, listing.domains)
+    service.sync(listing.began, listing.networks, listing.domains, listing.defined, take=take)
     return service
 
 
+def _lint_files(files: tuple[Path, ...], underlay_mtu: int | None) -> list[Finding]:
+    from vnetd.lint import Lint, Underlay, anywhere
+    from vnetd.validate import read, texts_of
+
+    texts = texts_of(files)
+    underlay = Underlay(underlay_mtu) if underlay_mtu else None
+    return Lint(texts, read(texts), lambda network: underlay or anywhere(network)).findings()
+
+
+def _lint_host(underlay_mtu: int | None) -> tuple[list[Finding], bool]:
+    """What there is to say of this host, and whether its definitions were looked at."""
+    from vnetd.adapters.libvirtd import Definitions, read_definitions
+    from vnetd.adapters.shaping import Shaping
+    from vnetd.lint import Underlay
+    from vnetd.livelint import lint_host
+
+    service = _local_service(remember=False)
+    complete = True
+    try:
+        definitions = read_definitions()
+    except Unavailable as error:
+        click.echo(f"vnetctl: {error}; no definition of a network or guest was looked at", err=True)
+        definitions, complete = Definitions(), False
+    desired, observed, _ = service.look()
+    taps = [path for tap in service.store.taps() if (path := service.taps / f"{tap}.xml").exists()]
+    found = lint_host(desired, observed, Shaping(), definitions, taps, Underlay(underlay_mtu) if underlay_mtu else None)
+    return found, complete
+
+
 def _local_report() -> dict[str, Any]:
+    from vnetd.adapters.shaping import Shaping
     from vnetd.status import report
 
     service = _local_service(remember=False)
+    service.tc = Shaping()
     desired, observed, steps = service.look()
-    return report(desired, observed, steps, service.drops(observed))
+    return report(desired, observed, steps, service.drops(desired, observed), service.limits(desired, observed))
 
 
 def _or_raise(answer: Answer) -> str:

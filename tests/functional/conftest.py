@@ -6,7 +6,6 @@ against its plan, so that a second pass is empty wherever a test has been.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
-from world import World
+from labs import empty_lab, started_lab
+from world import XML, World
 
 ADDRESSES = {"a1": "10.0.0.1", "a2": "10.0.0.2", "b1": "10.0.0.3", "b2": "10.0.0.4"}
 """Guests a… are in VLAN 10, b… in VLAN 20; …1 starts on hv1, …2 on hv2. All share one subnet, so only VLANs part them."""
@@ -27,21 +27,12 @@ ADDRESSES = {"a1": "10.0.0.1", "a2": "10.0.0.2", "b1": "10.0.0.3", "b2": "10.0.0
 @pytest.fixture(scope="session")
 def shared() -> Iterator[World]:
     """The lab itself; started once."""
-    lab = Lab(f"f{os.getpid() % 100000}")
-    with lab.locked():
-        lab.down()
-        lab.up(2)
-    world = World(lab)
-    try:
-        world.start_network("overlay-gre.xml", "hv1", "hv2")
+    with started_lab("f", 2, (XML / "overlay-gre.xml").read_text(encoding="utf-8")) as world:
         for name, address in ADDRESSES.items():
             group = "vlan-10" if name.startswith("a") else "vlan-20"
             world.guest(f"hv{name[1]}", GuestSpec(name, "blue", group, addresses=[f"{address}/24"]), wait=False)
         world.wait_up(*ADDRESSES)
         yield world
-    finally:
-        with lab.locked():
-            lab.down()
 
 
 @pytest.fixture
@@ -55,11 +46,5 @@ def world(shared: World) -> Iterator[World]:
 @pytest.fixture
 def fresh_lab() -> Iterator[Lab]:
     """An empty lab of a test's own, whose hosts the test starts."""
-    lab = Lab(f"g{os.getpid() % 100000}")
-    with lab.locked():
-        lab.down()
-    try:
+    with empty_lab("g") as lab:
         yield lab
-    finally:
-        with lab.locked():
-            lab.down()

@@ -75,12 +75,12 @@ def test_taps_and_bridges_have_no_address_of_the_kernels_own(strict: World) -> N
 def test_drops_by_guest_and_by_tap(strict: World) -> None:
     strict.inside("s1", SPOOF)
     port = strict.port_of("hv1", "s1")["tap"]
-    strict.until(lambda: json.loads(strict.on("hv1", "vnetctl drops s1 --json")), 5, "the drops are counted")
-    rows = strict.until(lambda: [one for one in _drops(strict, "s1") if one["packets"] == 3], 5, "all three")
+    strict.until(lambda: strict.drops("hv1", "s1"), 5, "the drops are counted")
+    rows = strict.until(lambda: [one for one in strict.drops("hv1", "s1") if one["packets"] == 3], 5, "all three")
     assert rows == [{"port": port, "guest": "s1", "network": "blue", "reason": "ARP for another's address", "packets": 3, "bytes": 126}]
-    assert _drops(strict, port) == _drops(strict, "s1")
+    assert strict.drops("hv1", port) == strict.drops("hv1", "s1")
     # Other tests have had the other guest's frames dropped, and those are none of this one's.
-    assert {one["guest"] for one in _drops(strict, "a1")} <= {"a1"}
+    assert {one["guest"] for one in strict.drops("hv1", "a1")} <= {"a1"}
     table = strict.on("hv1", "vnetctl drops").splitlines()
     assert table[0].split() == ["PORT", "GUEST", "NETWORK", "REASON", "PACKETS", "BYTES"]
     wrong = strict.attempt("hv1", "vnetctl drops nobody")
@@ -106,7 +106,3 @@ def test_drops_in_the_log_where_asked_for(strict: World) -> None:
         strict.until(lambda: f"WARNING dropped at {words}" in strict.on("hv1", "tail -3 /var/log/vnetd.log"), 12, words)
     finally:
         strict.on("hv1", "sed -i /log_drops/d /etc/vnetd/vnetd.toml; pkill -HUP -x vnetd")
-
-
-def _drops(world: World, name: str) -> list[dict[str, object]]:
-    return list(json.loads(world.on("hv1", "vnetctl", "drops", name, "--json")))

@@ -7,7 +7,6 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from labkit.guest import GuestSpec, run_inside, start, wait_up
@@ -35,10 +34,15 @@ class World:
         return subprocess.run(self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
     def start_network(self, example: str, *hosts: str) -> None:
-        """The same file defined and started on every host."""
+        """The same file of xml/ defined and started on every host, whose one NIC for uplinks is eth1."""
+        text = (XML / example).read_text(encoding="utf-8")
+        self.start_xml(re.sub(r"(<vnet:uplink dev=)'eth\d'", r"\1'eth1'", text), *hosts)
+
+    def start_xml(self, text: str, *hosts: str) -> None:
+        """The same network defined and started on every host."""
         for host in hosts:
-            self.on(host, "virsh", "-q", "net-define", str(XML / example))
-            self.on(host, "virsh", "-q", "net-start", _name_in(XML / example))
+            self.on(host, "tee", "/run/network.xml", stdin=text)
+            self.on(host, f"virsh -q net-define /run/network.xml && virsh -q net-start {_name_in(text)}")
 
     def guest(self, host: str, spec: GuestSpec, wait: bool = True) -> None:
         start(self.lab, host, spec, wait)
@@ -70,6 +74,12 @@ class World:
         ports = [port for port in self.status(host)["ports"] if port["guest"] == guest]
         assert len(ports) == 1, ports
         return dict(ports[0])
+
+    def drops(self, host: str, name: str) -> list[dict[str, Any]]:
+        """What was dropped at the ports of a guest, or at one tap, one row for each reason."""
+        found = json.loads(self.on(host, "vnetctl", "drops", name, "--json"))
+        assert isinstance(found, list)
+        return found
 
     def flows(self, host: str) -> list[str]:
         """All flows of vnetd's bridges, by port name, without counters and without what the switch learned.
@@ -112,6 +122,12 @@ class World:
             if match := re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line):
                 found[f"{match[1]} {match[3]} {match[4]}"] = float(match[2])
         return found
+
+    def assert_flows_untouched(self, host: str, bridge: str, ages: dict[str, float]) -> None:
+        """Each flow whose age this was is there still, and older: it was neither put again nor replaced."""
+        later = self.ages(host, bridge)
+        anew = [flow for flow, age in ages.items() if later.get(flow, 0) <= age]
+        assert not anew, f"put anew: {anew}"
 
     def assert_settled(self, host: str) -> None:
         """A second pass would do nothing."""
@@ -162,7 +178,7 @@ def _named(line: str, names: dict[int, str]) -> str:
     return re.sub(r"meter:(\d+)", meter, line)
 
 
-def _name_in(path: Path) -> str:
-    match = re.search(r"<name>(.*?)</name>", path.read_text(encoding="utf-8"))
+def _name_in(network: str) -> str:
+    match = re.search(r"<name>(.*?)</name>", network)
     assert match
     return match[1]

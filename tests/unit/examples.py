@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from itertools import product
 from pathlib import Path
 
-from fakes import FakeHost, mac_of
+from fakes import FakeBridge, FakeHost, mac_of
 from lxml import etree
 
 from vnetd.intent import desire
@@ -45,9 +45,10 @@ def every_kind_of_guest(network: Network) -> tuple[Nic, ...]:
 
 @cache
 def wired(network: Network) -> Desired:
-    """What should be on a host that is the first of the network's peers."""
+    """What should be on a host that is the first of the network's peers and has the NICs and bridges that it names."""
     nics = (*every_kind_of_guest(network), *(nic for nic in example_nics() if nic.network == network.name))
-    host = FakeHost(links={"eth1": True, **{str(nic.tap): True for nic in nics}})
+    links = {name: True for name in (*(network.uplink.devs if network.uplink else ()), *(nic.tap for nic in nics)) if name}
+    host = FakeHost(links=links, bridges={name: FakeBridge() for name in network.patches})
     host.addresses = {network.overlay.peers[0].address} if network.overlay else set()
     return desire(Inventory((network,), nics, complete=True), host.host(), host.rows())
 

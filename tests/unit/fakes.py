@@ -3,106 +3,51 @@
 Strategy: the fake has state, numbers ports and refuses changes as the real ones do,
 so a test says what happened to the host, makes a pass, and looks at the host again.
 It prints as text with names for numbers, so that two hosts can be held together to
-the letter. It also judges: a step that would delete or change what vnetd does not
-own raises Trespass, which no code of vnetd's catches.
+the letter.
 """
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lines import COUNTED, HEARD, LEARNED, FlowKey, cookie_of, is_learned, is_vnetds, key_of, meter_name, named
+from fake_rows import FakeBridge, FakePort, FakeRows, Trespass
+from fake_xml import domain_xml, hook_xml, mac_of, network_xml, nic_xml, port_xml, uuid_of
+from lines import COUNTED, HEARD, LEARNED, cookie_of, is_learned, is_vnetds, key_of, meter_name, named
 
 from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
-from vnetd.model.names import IpAddress, Mac
-from vnetd.model.network import Vlan, VlanMode
-from vnetd.model.state import Host, Link, Meter, Port, Role, Rows, SeenBridge, SeenPort, Shape, Table
-from vnetd.plan import ChangeFlows, ChangeMeters, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes, flow_key
+from vnetd.model.names import IpAddress, IpInterface
+from vnetd.model.shaping import Leaf
+from vnetd.model.state import Host, Link, Role, Table
+from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.reconcile import Rim
+
+__all__ = [
+    "FakeBridge", "FakeHost", "FakePort", "Trespass", "domain_xml", "hook_xml", "mac_of", "network_xml", "nic_xml", "port_xml", "uuid_of",
+]  # fmt: skip
 
 _PORT = re.compile(r"(?:in_port=|output:)(-?\d+)")
 _REGISTER = re.compile(r"reg1=0x([0-9a-f]+)|set_field:0x([0-9a-f]+)->reg1")
 _METER = re.compile(r"meter:(\d+)")
+_GROUP = re.compile(r"group:(\d+)")
 _GOTO = re.compile(r"goto_table:(\d+)")
 _LEARN = re.compile(r"learn\([^()]*\)")
 
 
-class Trespass(AssertionError):
-    """vnetd was about to delete or take something that it does not own."""
-
-
 @dataclass
-class FakeBridge:
-    """A bridge. One that nobody configured switches as any switch does (fail_mode=standalone)."""
-
-    owner: str = ""
-    datapath: str = "system"
-    fail_mode: str = "standalone"
-    flows: dict[FlowKey, str] = field(default_factory=dict)
-    meters: dict[int, Meter] = field(default_factory=dict)
-    last_number: int = 0
-    fragments: str = "normal"
-
-
-@dataclass
-class FakePort:
-    """A Port row with its one Interface row. ``mark`` is vnetd's, None on everybody else's."""
-
-    bridge: str
-    mark: Role | None = None
-    type: str = ""
-    options: tuple[tuple[str, str], ...] = ()
-    vlan: Vlan | None = None
-    ids: dict[str, str] = field(default_factory=dict)
-    mtu: int | None = None
-    policing: int = 0
-    qos: int | None = None
-    ofport: int = -1
-    error: str = ""
-
-    @property
-    def by_hand(self) -> bool:
-        """Whether neither vnetd nor libvirt made it."""
-        return self.mark is None and "vm-id" not in self.ids
-
-
-@dataclass
-class FakeQos:
-    """A QoS row and its queue, with the tap that it is marked with; ``ours`` when vnetd's mark is on it too."""
-
-    tap: str
-    shape: Shape
-    ours: bool
-
-
-@dataclass
-class FakeHost:
+class FakeHost(FakeRows):
     """One hypervisor: the three protocols of ``vnetd.reconcile`` in one object."""
 
-    links: dict[str, bool] = field(default_factory=dict)
     addresses: set[IpAddress] = field(default_factory=set)
+    carried: dict[str, tuple[IpInterface, ...]] = field(default_factory=dict)
     default_route: set[str] = field(default_factory=set)
     local_address: IpAddress | None = None
     tunnel_bridge: str = "br-tun"
-    bridges: dict[str, FakeBridge] = field(default_factory=dict)
-    ports: dict[str, FakePort] = field(default_factory=dict)
-    qos: dict[int, FakeQos] = field(default_factory=dict)
-    quiet: dict[str, str] = field(default_factory=dict)
-    """How far the kernel keeps out of a link by itself, where it does."""
-    broken: set[str] = field(default_factory=set)
-    """Devices that are there and that the switch cannot open."""
-    reuse_numbers: bool = False
-    """Whether a free port number is handed out again at once, and not the one that was free longest."""
-    fuse: int | None = None
-    """How many changes succeed before one is refused."""
-    refusing: set[str] = field(default_factory=set)
-    """Bridges whose meters and flows the switch refuses for ever."""
-    changes: list[str] = field(default_factory=list)
-    """Everything that vnetd has changed, in order."""
+    datapath: str = "system"
+    mtus: dict[str, int] = field(default_factory=dict)
+    """The MTUs of links that have another than 1500."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -119,134 +64,12 @@ class FakeHost:
         else:
             self.known.pop(bridge, None)
 
-    # OVSDB.
-
-    def rows(self) -> Rows:
-        bridges = {name: SeenBridge(name, row.owner, row.datapath, row.fail_mode) for name, row in self.bridges.items()}
-        ports = {name: self._seen(name, row) for name, row in self.ports.items()}
-        return Rows(bridges, ports, len(self._strays()))
-
-    def apply(self, steps: Sequence[RowStep]) -> None:
-        before = copy.deepcopy((self.links, self.bridges, self.ports, self.qos, self.quiet))
-        try:
-            self._burn("rows")
-            for step in steps:
-                self._row_step(step)
-        except BaseException:
-            self.links, self.bridges, self.ports, self.qos, self.quiet = before
-            raise
-        self.changes.extend(map(str, steps))
-
-    def _seen(self, name: str, row: FakePort) -> SeenPort:
-        port = Port(
-            name=name,
-            bridge=row.bridge,
-            role=row.mark or Role.GUEST,
-            type=row.type,
-            options=row.options,
-            vlan=row.vlan,
-            ids=tuple(sorted(row.ids.items())),
-            mtu=row.mtu,
-            shape=self.qos[row.qos].shape if row.qos is not None else None,
-            policing=row.policing,
-        )
-        return SeenPort(port, row.mark is not None, row.ofport, row.error)
-
-    def _row_step(self, step: RowStep) -> None:
-        match step:
-            case PutBridge():
-                self._put_bridge(step)
-            case DropBridge(name):
-                self._drop_bridge(name)
-            case PutPort(port):
-                self._put_port(port)
-            case DropPort(name):
-                if self.ports[name].by_hand:
-                    raise Trespass(f"port {name} was put by hand, and vnetd deletes it")
-                self._remove_port(name)
-            case SweepShapes():
-                for key in self._strays():
-                    del self.qos[key]
-
-    def _put_bridge(self, step: PutBridge) -> None:
-        wanted = step.bridge
-        row = self.bridges.get(wanted.name)
-        if row is not None and not row.owner:
-            raise Trespass(f"bridge {wanted.name} was put by hand, and vnetd takes it")
-        if row is None:
-            row = self.bridges[wanted.name] = FakeBridge(datapath=wanted.datapath)
-        elif (row.fail_mode, row.datapath) != ("secure", wanted.datapath):
-            # Open vSwitch forgets all flows of a bridge whose mode or datapath changes.
-            row.flows, row.meters = {}, {}
-        row.owner, row.datapath, row.fail_mode = wanted.owner, wanted.datapath, "secure"
-
-    def _drop_bridge(self, name: str) -> None:
-        strangers = [port for port, row in self.ports.items() if row.bridge == name and row.by_hand]
-        if not self.bridges[name].owner or strangers:
-            raise Trespass(f"bridge {name} is not vnetd's alone ({strangers}), and vnetd deletes it")
-        self.hand_delete_bridge(name)
-
-    def _put_port(self, port: Port) -> None:
-        if port.bridge not in self.bridges:
-            raise WorldError(f"OVSDB refused the change: no bridge {port.bridge} for port {port.name}")
-        row = self.ports.get(port.name)
-        if row is not None and row.by_hand:
-            raise Trespass(f"port {port.name} was put by hand, and vnetd takes it")
-        if row is not None and row.bridge != port.bridge:
-            self._remove_port(port.name)
-            row = None
-        row = row or FakePort(port.bridge)
-        row.mark, row.type, row.options, row.vlan, row.mtu = port.role, port.type, port.options, port.vlan, port.mtu
-        row.ids.update(port.ids)
-        if port.role is Role.GUEST:
-            row.policing = 0
-            self._put_shape(port.name, row, port.shape)
-        self.ports[port.name] = row
-        self._number(port.name)
-
-    def _put_shape(self, tap: str, row: FakePort, shape: Shape | None) -> None:
-        if shape is None:
-            if row.qos is not None and self.qos[row.qos].ours:
-                del self.qos[row.qos]
-            row.qos = None
-        elif row.qos is not None:
-            self.qos[row.qos].shape = shape
-        else:
-            row.qos = self._new_qos(tap, shape, ours=True)
-
-    def _new_qos(self, tap: str, shape: Shape, ours: bool) -> int:
-        key = max(self.qos, default=0) + 1
-        self.qos[key] = FakeQos(tap, shape, ours)
-        return key
-
-    def _remove_port(self, name: str) -> None:
-        row = self.ports.pop(name)
-        if row.qos is not None:
-            self.qos.pop(row.qos, None)
-
-    def _strays(self) -> list[int]:
-        used = {row.qos for row in self.ports.values()}
-        return [key for key, row in self.qos.items() if row.ours and key not in used]
-
-    def _number(self, name: str) -> None:
-        """What ovs-vswitchd does about a row: give the port a number, or say why it has none."""
-        row = self.ports[name]
-        if row.type == "" and (name not in self.links or name in self.broken):
-            reason = "Device or resource busy" if name in self.links else "No such device"
-            row.ofport, row.error = -1, f"could not open network device {name} ({reason})"
-        elif row.ofport < 1:
-            bridge = self.bridges[row.bridge]
-            taken = {other.ofport for other in self.ports.values() if other.bridge == row.bridge}
-            first = 1 if self.reuse_numbers else bridge.last_number + 1
-            row.ofport = next(number for number in range(first, 65280) if number not in taken)
-            row.error, bridge.last_number = "", max(bridge.last_number, row.ofport)
-
     # The switch.
 
     def table(self, bridge: str) -> Table:
         if bridge not in self.known:
             row = self.bridges.get(bridge)
-            self.known[bridge] = Table(frozenset(row.flows.values()), dict(row.meters), row.fragments) if row else Table()
+            self.known[bridge] = Table(frozenset(row.flows.values()), dict(row.meters), row.fragments, dict(row.groups)) if row else Table()
         return self.known[bridge]
 
     def change_flows(self, step: ChangeFlows) -> None:
@@ -304,6 +127,33 @@ class FakeHost:
                         raise Trespass(f"the flow {line!r} was put by hand, and goes with the meter that vnetd deletes")
                     del bridge.flows[key]
 
+    def put_groups(self, step: ChangeGroups) -> None:
+        self.forget(step.bridge)
+        if step.put:
+            self._burn(step.bridge)
+            self.bridges[step.bridge].groups.update(step.put)
+            self.changes.extend(line for line in step.lines() if line.startswith("+"))
+
+    def drop_groups(self, step: ChangeGroups) -> None:
+        self.forget(step.bridge)
+        bridge = self.bridges[step.bridge]
+        for number in step.drop:
+            self._burn(step.bridge)
+            bridge.groups.pop(number, None)
+            self.changes.append(f"- group {number} on {step.bridge}")
+            # A group takes the flows that name it along; Open vSwitch 3.1 dies of one that names it twice.
+            for key, line in list(bridge.flows.items()):
+                if named := _GROUP.findall(line).count(str(number)):
+                    if named > 1 or not is_vnetds(line):
+                        raise Trespass(f"the flow {line!r} names the group {number}, which vnetd deletes")
+                    del bridge.flows[key]
+
+    def unlearn(self, bridge: str) -> None:
+        self._burn(bridge)
+        if bridge not in self.bridges:
+            raise WorldError("the switch refused: no such bridge")
+        self.changes.append(f"bridge {bridge} forgets")
+
     def counters(self, bridge: str) -> list[FlowCount]:
         """Nothing has been counted; that a flow was made to count something is on its own line."""
         found = []
@@ -319,7 +169,7 @@ class FakeHost:
 
     def _refuse_unknown(self, bridge: str, line: str) -> None:
         """What ovs-ofctl and the switch would not take: a port or meter that is not there, or a way back."""
-        numbers = {row.ofport for row in self.ports.values() if row.bridge == bridge and row.ofport > 0}
+        numbers = set(self.rows().numbers(bridge).values())
         named_ports = {int(one) for one in _PORT.findall(_LEARN.sub("", line))}
         # The switch would take any number in a register, and vnetd must not write one that is nobody's.
         named_ports |= {int(one or other, 16) for one, other in _REGISTER.findall(line)} - {0xFFFE}
@@ -327,17 +177,10 @@ class FakeHost:
             raise WorldError(f"the switch refused: {line!r} names an unknown port")
         if not {int(one) for one in _METER.findall(line)} <= set(self.bridges[bridge].meters):
             raise WorldError(f"the switch refused: {line!r} names an unknown meter")
+        if not {int(one) for one in _GROUP.findall(line)} <= set(self.bridges[bridge].groups):
+            raise WorldError(f"the switch refused: {line!r} names an unknown group")
         if any(int(one) <= key_of(line)[0] for one in _GOTO.findall(line)):
             raise WorldError(f"the switch refused: {line!r} goes back")
-
-    def _burn(self, bridge: str) -> None:
-        if bridge in self.refusing:
-            raise WorldError(f"the switch refused: no more on {bridge}")
-        if self.fuse is not None:
-            self.fuse -= 1
-            if self.fuse < 0:
-                self.fuse = None
-                raise WorldError("the switch refused: the fuse has blown")
 
     # The kernel.
 
@@ -346,7 +189,9 @@ class FakeHost:
         if self.known_host is None:
             self.known_host = Host(
                 addresses=frozenset(self.addresses),
+                carried=dict(self.carried),
                 default_route=frozenset(self.default_route),
+                datapath=self.datapath,
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
@@ -362,35 +207,48 @@ class FakeHost:
         self.quiet[name] = str(level)
         self.changes.append(f"link {name} quiet")
 
+    def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
+        limits = {name: limit for name in names if name in self.links and (limit := self.limit_of(name))}
+        return {name: Leaf(limit.leaf, self.mtus.get(name, 1500)) for name, limit in limits.items()}
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        self._burn("links")
+        limit = self.limit_of(name)
+        if limit is None:
+            raise WorldError(f"no queue of {frames} can be set under its limit")
+        limit.leaf = frames
+        self.changes.append(f"queue of {frames} at {name}")
+
     # What happens to a host.
 
     def link_comes(self, name: str, up: bool = True) -> None:
         """A device appears; a port row that has waited for it gets its number."""
         self.links[name] = up
-        if name in self.ports:
-            self._number(name)
+        self.device_changes(name)
 
     def link_goes(self, name: str) -> None:
         self.links.pop(name, None)
         self.quiet.pop(name, None)
-        if name in self.ports:
-            self._number(name)
+        if limit := self.limit_of(name):
+            limit.leaf = None
+        self.device_changes(name)
 
     def link_breaks(self, name: str) -> None:
         """The switch cannot open the device any more, or, when this is said again, it can."""
         self.broken ^= {name}
-        if name in self.ports:
-            self._number(name)
+        self.device_changes(name)
 
     def vswitchd_restart(self, order: Sequence[str] = ()) -> None:
-        """All flows and meters are gone; the ports named in ``order`` come up first and so may get other numbers."""
+        """All flows, meters and groups are gone; the ports named in ``order`` come up first and so may get other numbers."""
         for bridge in self.bridges.values():
-            bridge.flows, bridge.meters, bridge.fragments = {}, {}, "normal"
+            bridge.flows, bridge.meters, bridge.groups, bridge.fragments = {}, {}, {}, "normal"
+        for limit in self.qos.values():
+            limit.leaf = None
         if order:
             for bridge in self.bridges.values():
                 bridge.last_number = 0
             for row in self.ports.values():
-                row.ofport = -1
+                row.ofport, row.numbers = -1, {}
             for name in sorted(self.ports, key=lambda one: (order.index(one) if one in order else len(order), one)):
                 self._number(name)
 
@@ -418,47 +276,14 @@ class FakeHost:
         line = f"{COUNTED.format(reason=reason)},reg1=0x{row.ofport:x}/0xffff,reg2=0x{reason:x}/0xff actions=drop"
         self.bridges[row.bridge].flows[key_of(line)] = line
 
-    def libvirt_add_port(
-        self, tap: str, bridge: str, ids: Mapping[str, str], tag: int | None = None, shape: Shape | None = None, policing: int = 0
-    ) -> None:
-        """As libvirt plugs a tap: it deletes the port first, and writes a tag but no vlan_mode."""
-        self.libvirt_del_port(tap)
-        row = FakePort(bridge, ids={**ids, "iface-status": "active"}, policing=policing)
-        if tag is not None:
-            # This is how the adapter reads a tag whose mode is left out: it differs from all that vnetd writes.
-            row.vlan = Vlan(VlanMode.TRUNK, tag, (-1,))
-        if shape is not None:
-            row.qos = self._new_qos(tap, shape, ours=False)
-        self.ports[tap] = row
-        self._number(tap)
-
-    def libvirt_del_port(self, tap: str) -> None:
-        """libvirt finds QoS rows by the tap that they are marked with, whoever made them, and deletes them too."""
-        self.ports.pop(tap, None)
-        self.qos = {key: row for key, row in self.qos.items() if row.tap != tap}
-
     # What people do by hand.
 
     def hand_bridge(self, name: str) -> None:
         self.bridges[name] = FakeBridge()
         self.hand_flow(name, "priority=0 actions=NORMAL")
 
-    def hand_port(self, name: str, bridge: str, kind: str = "internal") -> None:
-        self.ports[name] = FakePort(bridge, type=kind)
-        self._number(name)
-
     def hand_flow(self, bridge: str, line: str) -> None:
         self.bridges[bridge].flows[key_of(line)] = line
-
-    def hand_delete_bridge(self, name: str) -> None:
-        for port in [port for port, row in self.ports.items() if row.bridge == name]:
-            self._remove_port(port)
-        del self.bridges[name]
-        self.quiet.pop(name, None)
-
-    def hand_delete_port(self, name: str) -> None:
-        """ovs-vsctl del-port leaves the QoS row behind."""
-        del self.ports[name]
 
     # Reading it.
 
@@ -467,10 +292,10 @@ class FakeHost:
         lines = []
         for name, row in sorted(self.bridges.items()):
             if row.owner and name not in without:
-                lines.append(
-                    f"bridge {name}: of {row.owner}, {row.datapath}, {row.fail_mode}, {row.fragments}, quiet: {self.quiet.get(name)}"
-                )
+                mode = f"{row.fail_mode}, sealed" if row.sealed else row.fail_mode
+                lines.append(f"bridge {name}: of {row.owner}, {row.datapath}, {mode}, {row.fragments}, quiet: {self.quiet.get(name)}")
                 lines.extend(f"  {line}" for line in self._bridge_lines(name, without))
+        lines.extend(self._lent())
         lines.extend(f"QoS row {self.qos[key].shape} that no port uses" for key in self._strays())
         return "\n".join(lines)
 
@@ -498,11 +323,10 @@ class FakeHost:
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:
         for name, row in sorted(self.ports.items()):
             if row.bridge == bridge and not row.by_hand and name not in without:
-                seen = self._seen(name, row)
-                state = f"quiet: {self.quiet.get(name)}{'' if seen.live else ', dead'}"
-                yield f"port {name}: {'vnetd' if seen.marked else 'libvirt'}, {seen.port}, {state}"
+                yield self._port_text(name)
         numbers = {number: name for name, number in self.rows().numbers(bridge).items()}
         yield from sorted(f"meter {meter_name(number, numbers)}: {meter}" for number, meter in self.bridges[bridge].meters.items())
+        yield from sorted(f"group {number}: {group}" for number, group in self.bridges[bridge].groups.items())
         yield from (line for line in self.flows(bridge) if is_vnetds(line) and not is_learned(line))
 
 
@@ -510,50 +334,3 @@ def _refuse_loose_key(text: str) -> None:
     """ovs-ofctl's strict deletion takes a table, a priority and a match, and nothing else of a dumped line."""
     if found := re.search(r"(hard_timeout|idle_timeout|importance|send_flow_rem)", text):
         raise WorldError(f"the switch refused: ovs-ofctl: unknown keyword {found[1]}")
-
-
-# Sources to write tests with.
-
-
-def uuid_of(number: int) -> str:
-    """A UUID that reads as its number."""
-    return f"00000000-0000-4000-8000-{number:012d}"
-
-
-def mac_of(number: int) -> Mac:
-    return Mac(f"52:54:00:00:00:{number:02x}")
-
-
-def network_xml(name: str, number: int, inside: str = "", metadata: str = "", ours: bool = True) -> bytes:
-    """A libvirt network on bridge br-NAME. ``metadata`` stands inside ``<vnet:network>``, ``inside`` beside it."""
-    mark = f"<metadata><v:network xmlns:v='urn:vnetd:network:1'>{metadata}</v:network></metadata>" if ours else ""
-    return (
-        f"<network><name>{name}</name><uuid>{uuid_of(number)}</uuid>{mark}<forward mode='bridge'/>"
-        f"<bridge name='br-{name}'/><virtualport type='openvswitch'/>{inside}</network>"
-    ).encode()
-
-
-def nic_xml(number: int, network: str, tap: str = "", more: str = "", source: str = "") -> str:
-    """A NIC of a running guest, or of one that has no tap yet."""
-    target = f"<target dev='{tap}'/>" if tap else ""
-    return (
-        f"<interface type='network'><mac address='{mac_of(number)}'/><source network='{network}' {source}/>"
-        f"<virtualport type='openvswitch'><parameters interfaceid='{uuid_of(number)}'/></virtualport>{target}{more}</interface>"
-    )
-
-
-def domain_xml(name: str, number: int, *nics: str) -> bytes:
-    return f"<domain><name>{name}</name><uuid>{uuid_of(number)}</uuid><devices>{''.join(nics)}</devices></domain>".encode()
-
-
-def port_xml(number: int, guest: str, guest_number: int, port_number: int) -> str:
-    """libvirt's ``<networkport>`` for a NIC, which names no tap."""
-    return (
-        f"<networkport><uuid>{uuid_of(port_number)}</uuid><owner><name>{guest}</name><uuid>{uuid_of(guest_number)}</uuid></owner>"
-        f"<mac address='{mac_of(number)}'/>"
-        f"<virtualport type='openvswitch'><parameters interfaceid='{uuid_of(number)}'/></virtualport></networkport>"
-    )
-
-
-def hook_xml(network: bytes, port: str = "") -> bytes:
-    return b"<hookData>" + network + port.encode() + b"</hookData>"

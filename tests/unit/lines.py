@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-KINDS = ("bandwidth", "flood", "neighbour")
-"""A port's meters, whose numbers are three times the port's, and one and two more."""
+KINDS = ("bandwidth", "flood", "neighbour", "packets")
+"""A port's meters, whose numbers are four times the port's, and one, two and three more; those of pools are above all of them."""
 
 LEARNED = "cookie=0x766e657400000032, table=30, hard_timeout=300, priority=5"
 """How the switch begins the line of a flow that it learned on the tunnel bridge."""
@@ -63,7 +63,9 @@ def is_learned(line: str) -> bool:
 
 def meter_name(number: int, names: Mapping[int, str]) -> str:
     """A meter by its port and kind."""
-    return f"{names.get(number // 3, f'gone-{number // 3}')}-{KINDS[number % 3]}"
+    if number >= 1 << 20:
+        return f"pool-{number}"
+    return f"{names.get(number // 4, f'gone-{number // 4}')}-{KINDS[number % 4]}"
 
 
 def named(line: str, names: Mapping[int, str]) -> str:

@@ -24,6 +24,8 @@ class FakeSwitch(threading.Thread):
         self.drops: dict[int, tuple[int, int]] = {}
         self.config = 0
         """The flags of ofp_switch_config: how fragments are handled."""
+        self.groups: dict[int, bytes] = {}
+        """What follows the command in the message that made each: its type, number and buckets."""
         self.stubborn = False
         self.room = 100000
         self.hello = HELLO
@@ -72,6 +74,15 @@ class FakeSwitch(threading.Thread):
             return b""
         if kind == 29:
             return self.change(xid, body)
+        if kind == 15:
+            command, number = struct.unpack("!H2xI", body[:8])
+            if self.stubborn or (command != 2 and (command == 0) == (number in self.groups)):
+                return error(xid, 6, 0 if command == 0 else 8)
+            if command == 2:
+                self.groups.pop(number, None)
+            else:
+                self.groups[number] = body[2:]
+            return b""
         if kind == 18:
             return self.tell(xid, struct.unpack_from("!H", body)[0])
         if kind == 20:
@@ -96,7 +107,9 @@ class FakeSwitch(threading.Thread):
         return b""
 
     def tell(self, xid: int, kind: int) -> bytes:
-        if kind == 10:
+        if kind == 7:
+            entries = [struct.pack("!H", 2 + len(group)) + group for group in self.groups.values()]
+        elif kind == 10:
             entries = [struct.pack("!HHI", 8 + len(bands), flags, number) + bands for number, (flags, bands) in sorted(self.meters.items())]
         else:
             entries = [

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
-from switch import FIRST, LATER, LOCAL, Frame
+from switch import FIRST, LATER, LOCAL, Frame, parsed_again
 
 from vnetd.model.names import IpPrefix
 from vnetd.model.network import Guard, Vlan, VlanMode
 from vnetd.model.state import GuestWire, NetworkWiring
 from vnetd.pipeline import MeterKind, Reason
+from vnetd.pipeline.limits import inbound_meter, outbound_meter
 
 IPV4, IPV6, ARP, RARP = 0x0800, 0x86DD, 0x0806, 0x8035
 TAGS = (0x8100, 0x88A8, 0x9100)
@@ -108,19 +109,29 @@ def tag_of(frame: Frame) -> int | None:
     return frame["vlan_tci"] & 0xFFF or None if frame.get("vlan_tci") else None
 
 
-def vlan_of(vlan: Vlan, frame: Frame) -> int:
-    """The VLAN that a frame from a port of these VLANs is in; 0 is untagged."""
-    return tag_of(frame) or vlan.tag or 0
+def behind(frame: Frame) -> tuple[int, ...]:
+    """The VLAN ID of the tag behind the first one, which the switch does not look into."""
+    return (frame["inner"] & 0xFFF,) if frame.get("inner") else ()
+
+
+def vlan_of(vlan: Vlan, tag: int | None) -> int:
+    """The VLAN that a frame with this tag from a port of these VLANs is in; 0 is untagged."""
+    if vlan.mode is VlanMode.DOT1Q_TUNNEL:
+        return vlan.tag or 0
+    return tag or vlan.tag or 0
 
 
 def _tag_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
     tag, vlan = tag_of(frame), guest.vlan
-    allowed = vlan.mode is not VlanMode.TRUNK if tag is None else tag in vlan.trunks
+    tunnel = vlan.mode is VlanMode.DOT1Q_TUNNEL
+    if tunnel:
+        allowed = not vlan.customers or tag in vlan.customers
+    else:
+        allowed = vlan.mode is not VlanMode.TRUNK if tag is None else tag in vlan.trunks
     if not allowed:
         yield Reason.FOREIGN_VLAN
-    # With a priority tag off, the frame of an access port without a VLAN would be one of the VLAN that stands behind it.
-    bare = vlan.mode is VlanMode.ACCESS and (guest.guard is Guard.MAC or not vlan.tag)
-    if (frame.get("inner") or frame["dl_type"] in TAGS) and (guest.guard is Guard.STRICT or bare):
+    # What is taken for untagged must be that; inside the VLANs of its trunk only a strict guest may not use tags of its own.
+    if frame["dl_type"] in TAGS and (guest.guard is Guard.STRICT or tunnel or tag is None):
         yield Reason.NESTED_TAG
 
 
@@ -243,25 +254,54 @@ def could_enter_a_tunnel(frame: Frame) -> bool:
 
 
 def is_in(guest: GuestWire, vlan: int) -> bool:
-    access = guest.vlan.mode is VlanMode.ACCESS
-    return vlan == (guest.vlan.tag or 0) if access else vlan in guest.vlan.trunks
+    alone = guest.vlan.mode in (VlanMode.ACCESS, VlanMode.DOT1Q_TUNNEL)
+    return vlan == (guest.vlan.tag or 0) if alone else vlan in guest.vlan.trunks
 
 
-def tag_toward(guest: GuestWire, vlan: int) -> int:
+def toward(guest: GuestWire, vlan: int, load: Load) -> tuple[Tags, Reason | None]:
+    """The tags with which a guest gets a frame of this VLAN, and why it must not have it, if so."""
     bare = guest.vlan.mode in (VlanMode.ACCESS, VlanMode.NATIVE_UNTAGGED) and vlan == (guest.vlan.tag or 0)
-    return 0 if bare else vlan
+    nested = (load.kind in TAGS or load.behind) and (bare or guest.guard is Guard.STRICT)
+    return load.behind if bare or not vlan else (vlan, *load.behind), Reason.NESTED_TAG if nested else None
+
+
+def is_for_customer(guest: GuestWire, load: Load) -> bool:
+    """Whether a dot1q-tunnel port may have what stands behind its service VLAN's tag: one tag at most, of its customers' VLANs."""
+    listed = not guest.vlan.customers or bool(set(load.behind) & set(guest.vlan.customers))
+    return listed and load.packet["dl_type"] not in TAGS
+
+
+Tags = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a frame carries through the bridge besides its VLAN: the tags behind that, its EtherType as it shows, DSCP and mark.
+
+    ``packet`` is the frame as it shows with all tags off.
+    """
+
+    behind: Tags
+    kind: int
+    dscp: int
+    mark: int
+    packet: Frame
+
+
+Hearer = tuple[int, Tags, int, int]
+"""A port number, and the tags, the DSCP and the mark with which the frame comes out there."""
 
 
 @dataclass
 class Expected:
-    """Who hears a frame, as (port number, VLAN of its tag, mark); and (reasons, of which one is told; on whose account).
+    """Who hears a frame; and (reasons, of which one is told; on whose account).
 
-    ``meters`` are those that it uses, in their order; None where it drops for more than its identity and may have used some.
+    ``meters`` are the numbers of those that it uses; None where it drops for more than its identity and may have used some.
     """
 
-    hearers: list[tuple[int, int, int]] = field(default_factory=list)
+    hearers: list[Hearer] = field(default_factory=list)
     drops: list[tuple[frozenset[Reason], int]] = field(default_factory=list)
-    meters: list[MeterKind] | None = field(default_factory=list)
+    meters: list[int] | None = field(default_factory=list)
 
 
 @dataclass
@@ -277,29 +317,50 @@ class Reference:
         self.closed = {self.numbers[guest.port]: guest for guest in self.wiring.guests}
         self.guests = {self.numbers[guest.port]: guest for guest in usable}
         self.uplinks = [self.numbers[name] for name in self.wiring.uplinks]
+        self.joints = [self.numbers[name] for name in self.wiring.joints]
         self.patches = [self.numbers[name] for name in self.wiring.patches]
+        self.pools = {pool.name: pool for pool in self.wiring.pools}
 
     def send(self, frame: Frame) -> Expected:
         """What must become of one frame."""
         port = frame["in_port"]
         guest = self.closed.get(port)
-        if guest is None and port not in (*self.uplinks, *self.patches, LOCAL):
+        if guest is None and port not in (*self.uplinks, *self.joints, *self.patches, LOCAL):
             return Expected(drops=[(frozenset({Reason.UNWIRED}), port)])
         if guest is not None and (found := wrongs(guest, frame)):
             strange = found & {Reason.FOREIGN_MAC, Reason.FOREIGN_VLAN}
             return Expected(drops=[(frozenset(found), port)], meters=[] if strange else None)
-        vlan = vlan_of(guest.vlan, frame) if guest else tag_of(frame) or 0
+        tag = tag_of(frame)
+        vlan = vlan_of(guest.vlan, tag) if guest else tag or 0
+        load = self._load(guest, frame)
         if is_group(frame["dl_src"]) or is_reserved(frame["dl_dst"]):
             return Expected(meters=self._meters(guest, frame, flooded=False))
         flooded = (vlan, frame["dl_dst"]) not in self.heard
-        expected = self._switched(frame, vlan, guest)
-        expected.meters = self._meters(guest, frame, flooded)
+        expected = self._switched(frame, vlan, guest, load)
         if port != LOCAL or self.wiring.host or self.uplinks:
             self.heard[vlan, frame["dl_src"]] = port
         expected.hearers = [hearer for hearer in expected.hearers if hearer[0] != port]
+        inbound = [number for hearer in expected.hearers for number in self._shared(self.guests.get(hearer[0]), inbound=True)]
+        expected.meters = [*self._meters(guest, frame, flooded), *inbound]
         return expected
 
-    def _meters(self, guest: GuestWire | None, frame: Frame, flooded: bool) -> list[MeterKind]:
+    def _load(self, guest: GuestWire | None, frame: Frame) -> Load:
+        tag, inner = tag_of(frame), behind(frame)
+        if guest is not None and guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and tag is not None:
+            inner = (tag,)
+        packet = parsed_again({**frame, "vlan_tci": 0})
+        dscp = packet.get("ip_dscp", 0)
+        if guest is not None and guest.dscp is not None and frame["dl_type"] in (IPV4, IPV6):
+            dscp = guest.dscp
+        return Load(inner, frame["dl_type"], dscp, self._mark(frame, guest), packet)
+
+    def _shared(self, guest: GuestWire | None, inbound: bool) -> list[int]:
+        """The numbers of the shared meters that count for a guest in one direction."""
+        pools = [self.pools[name] for name in (guest.pools if guest else ()) if name in self.pools]
+        wanted = [(pool, pool.inbound if inbound else pool.outbound) for pool in pools]
+        return [inbound_meter(pool) if inbound else outbound_meter(pool) for pool, meter in wanted if meter is not None]
+
+    def _meters(self, guest: GuestWire | None, frame: Frame, flooded: bool) -> list[int]:
         """A guest's limits that count for a frame: ARP and neighbour discovery have their own, and none for being flooded."""
         if guest is None:
             return []
@@ -308,10 +369,12 @@ class Reference:
         neighbour = frame["dl_type"] in (ARP, RARP) or (icmpv6 and frame["tp_src"] in discovery)
         limits = (
             (MeterKind.BANDWIDTH, guest.meter, True),
+            (MeterKind.PACKETS, guest.packets, True),
             (MeterKind.NEIGHBOUR, guest.neighbour, neighbour),
             (MeterKind.FLOOD, guest.flood, flooded and not neighbour),
         )
-        return [kind for kind, meter, counts in limits if meter is not None and counts]
+        own = [kind.number(frame["in_port"]) for kind, meter, counts in limits if meter is not None and counts]
+        return [*own, *self._shared(guest, inbound=False)]
 
     def _mark(self, frame: Frame, guest: GuestWire | None) -> int:
         """1 where the frame comes from an isolated port, of this host or of another one."""
@@ -319,54 +382,72 @@ class Reference:
             return int(guest.isolated)
         return frame.get("pkt_mark", 0) if frame["in_port"] in self.patches else 0
 
-    def _switched(self, frame: Frame, vlan: int, guest: GuestWire | None) -> Expected:
-        expected, mark = Expected(), self._mark(frame, guest)
+    def _carried(self, port: int, vlan: int, load: Load) -> Hearer:
+        """A frame as it leaves for elsewhere."""
+        return port, (vlan, *load.behind) if vlan else load.behind, load.dscp, load.mark if port in self.patches else 0
+
+    def _switched(self, frame: Frame, vlan: int, guest: GuestWire | None, load: Load) -> Expected:
+        expected = Expected()
         if frame["in_port"] == LOCAL and not self.wiring.host:
-            expected.hearers = [(number, vlan, 0) for number in self.uplinks]
+            expected.hearers = [self._carried(number, vlan, load) for number in self.uplinks]
         elif (found := self.heard.get((vlan, frame["dl_dst"]))) is not None:
-            self._to_one(expected, found, frame, vlan, mark)
+            self._to_one(expected, found, frame, vlan, load)
         elif is_group(frame["dl_dst"]) and guest is not None and guest.guard is Guard.STRICT and not holds_group_packet(frame):
             expected.drops.append((frozenset({Reason.MISCAST}), frame["in_port"]))
         else:
-            self._to_many(expected, frame, vlan, mark)
+            self._to_many(expected, frame, vlan, load)
         return expected
 
-    def _to_one(self, expected: Expected, port: int, frame: Frame, vlan: int, mark: int) -> None:
+    def _to_one(self, expected: Expected, port: int, frame: Frame, vlan: int, load: Load) -> None:
         if port == LOCAL:
-            self._to_host(expected, frame, vlan, asked=True)
+            self._to_host(expected, frame, vlan, load, asked=True)
         elif port not in self.guests:
-            expected.hearers.append((port, vlan, mark if port in self.patches else 0))
+            expected.hearers.append(self._carried(port, vlan, load))
         else:
-            self._to_guest(expected, port, frame, vlan, mark)
+            self._to_guest(expected, port, frame, vlan, load)
 
-    def _to_guest(self, expected: Expected, port: int, frame: Frame, vlan: int, mark: int) -> None:
+    def _to_guest(self, expected: Expected, port: int, frame: Frame, vlan: int, load: Load) -> None:
         guest = self.guests[port]
-        if guest.isolated and mark:
+        if guest.isolated and load.mark:
             expected.drops.append((frozenset({Reason.ISOLATED}), frame["in_port"]))
-        elif guest.guard is Guard.STRICT and not is_for(guest, frame):
+            return
+        tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
+        if tunnel and not is_for_customer(guest, load):
+            return
+        tags, wrong = (load.behind, None) if tunnel else toward(guest, vlan, load)
+        if wrong is not None:
+            expected.drops.append((frozenset({wrong}), port))
+        elif guest.guard is Guard.STRICT and not is_for(guest, load.packet if tunnel else frame):
             expected.drops.append((frozenset({Reason.NOT_ADDRESSED}), port))
         else:
-            expected.hearers.append((port, tag_toward(guest, vlan), 0))
+            expected.hearers.append((port, tags, load.dscp, 0))
 
-    def _to_host(self, expected: Expected, frame: Frame, vlan: int, asked: bool) -> None:
+    def _to_host(self, expected: Expected, frame: Frame, vlan: int, load: Load, asked: bool) -> None:
         """The bridge's own port hears uplinks always and others where the network lets it; ``asked``: the frame is for it alone."""
         if frame["in_port"] == LOCAL:
             return
         refused = not self.wiring.host or could_enter_a_tunnel(frame)
         if frame["in_port"] in self.uplinks or not refused:
-            expected.hearers.append((LOCAL, vlan, 0))
+            expected.hearers.append(self._carried(LOCAL, vlan, load))
         elif self.wiring.host or asked:
             expected.drops.append((frozenset({Reason.HOST}), frame["in_port"]))
 
-    def _to_many(self, expected: Expected, frame: Frame, vlan: int, mark: int) -> None:
+    def _to_many(self, expected: Expected, frame: Frame, vlan: int, load: Load) -> None:
         if self.wiring.host or self.uplinks:
-            self._to_host(expected, frame, vlan, asked=False)
-        expected.hearers += [(number, vlan, 0) for number in self.uplinks] + [(number, vlan, mark) for number in self.patches]
+            self._to_host(expected, frame, vlan, load, asked=False)
+        expected.hearers += [self._carried(number, vlan, load) for number in (*self.uplinks, *self.patches, *self.joints)]
         members = [(number, guest) for number, guest in self.guests.items() if is_in(guest, vlan)]
         for number, guest in members:
-            hears = holds_group_packet(frame) or guest.guard is not Guard.STRICT if is_group(frame["dl_dst"]) else guest.guard is Guard.NONE
-            if hears and not (guest.isolated and mark):
-                expected.hearers.append((number, tag_toward(guest, vlan), 0))
+            tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
+            judged = guest.guard is not Guard.STRICT or holds_group_packet(load.packet if tunnel else frame)
+            hears = judged if is_group(frame["dl_dst"]) else guest.guard is Guard.NONE
+            if not hears or (guest.isolated and load.mark):
+                continue
+            if tunnel and is_for_customer(guest, load):
+                expected.hearers.append((number, load.behind, load.dscp, 0))
+            elif not tunnel:
+                tags, wrong = toward(guest, vlan, load)
+                expected.hearers += [] if wrong else [(number, tags, load.dscp, 0)]
         meant = [number for number, guest in members if guest.guard is not Guard.NONE and number_of(str(guest.mac)) == frame["dl_dst"]]
         if meant:
-            self._to_guest(expected, meant[0], frame, vlan, mark)
+            self._to_guest(expected, meant[0], frame, vlan, load)

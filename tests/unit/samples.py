@@ -15,10 +15,11 @@ from reference import ARP, BROADCAST, ICMPV6, IPV4, IPV6, RARP, UDP, addresses_o
 from switch import FIRST, LATER, LOCAL, Frame
 
 from vnetd.model.network import UNTAGGED, Guard, Vlan, VlanMode
-from vnetd.model.state import GuestWire, Meter, NetworkWiring
+from vnetd.model.state import GuestWire, Meter, NetworkWiring, Pool
 
 LIMIT = Meter(8, 128)
 PACKETS = Meter(100, 200, "pktps")
+POOLS_SHARED = (Pool("lan/web", 1, LIMIT, LIMIT), Pool("lan/db", 2, None, LIMIT), Pool("lan", 3, LIMIT, None))
 
 VLANS = (
     UNTAGGED,
@@ -28,6 +29,9 @@ VLANS = (
     Vlan(VlanMode.TRUNK, None, (20, 30)),
     Vlan(VlanMode.NATIVE_TAGGED, 10, (10, 20)),
     Vlan(VlanMode.NATIVE_UNTAGGED, 10, (10, 20)),
+    Vlan(VlanMode.DOT1Q_TUNNEL, 30, (), (10, 20), 0x88A8),
+    Vlan(VlanMode.DOT1Q_TUNNEL, 30, (), (10,), 0x88A8),
+    Vlan(VlanMode.DOT1Q_TUNNEL, 30, (), (), 0x8100),
 )
 ADDRESSES = tuple(
     map(ip_network, ("10.0.0.1", "10.0.0.2", "10.0.1.0/24", "2001:db8::1", "2001:db8::2", "2001:db8:1::/64", "fe80::5054:ff:fe00:1"))
@@ -60,6 +64,9 @@ def guests(draw: st.DrawFn) -> tuple[GuestWire, ...]:
                 isolated=draw(st.booleans()),
                 flood=draw(st.sampled_from((None, PACKETS))),
                 neighbour=draw(st.sampled_from((None, PACKETS))),
+                packets=draw(st.sampled_from((None, PACKETS))),
+                dscp=draw(st.sampled_from((None, 0, 46))),
+                pools=draw(st.sampled_from(((), ("lan",), ("lan/web", "lan"), ("lan/db", "lan")))),
             )
         )
     return tuple(found)
@@ -74,23 +81,25 @@ def wirings(draw: st.DrawFn) -> NetworkWiring:
         patches=draw(st.sampled_from(((), ("tun-a",)))),
         host=draw(st.booleans()),
         isolating=draw(st.booleans()) or any(guest.isolated for guest in found),
+        joints=draw(st.sampled_from(((), ("join-a",)))),
+        pools=draw(st.sampled_from(((), POOLS_SHARED))),
     )
 
 
 def numbers_of(wiring: NetworkWiring) -> dict[str, int]:
     """A number for each port; there is one more, which nobody claims."""
-    names = (*wiring.uplinks, *wiring.patches, *(guest.port for guest in wiring.guests), "my-port")
+    names = (*wiring.uplinks, *wiring.patches, *wiring.joints, *(guest.port for guest in wiring.guests), "my-port")
     return {name: number for number, name in enumerate(names, 1)}
 
 
 def frames(wiring: NetworkWiring) -> st.SearchStrategy[Frame]:
     """A frame from any port of the bridge; from guests mostly."""
     numbers = numbers_of(wiring)
-    others = [*wiring.uplinks, *wiring.patches, "my-port"]
+    others = [*wiring.uplinks, *wiring.patches, *wiring.joints, "my-port"]
     senders: list[tuple[int, GuestWire | None]] = [(numbers[guest.port], guest) for guest in wiring.guests] * 3
     senders += [(numbers[name], None) for name in others] + [(LOCAL, None)]
-    patches = [numbers[name] for name in wiring.patches]
-    return st.sampled_from(senders).flatmap(lambda one: _frames_from(*one, marked=wiring.isolating and one[0] in patches))
+    patches = [numbers[name] for name in wiring.patches if wiring.isolating] + [numbers[name] for name in wiring.joints]
+    return st.sampled_from(senders).flatmap(lambda one: _frames_from(*one, marked=one[0] in patches))
 
 
 @st.composite
@@ -113,7 +122,8 @@ def _frames_from(draw: st.DrawFn, port: int, guest: GuestWire | None, marked: bo
 
 
 def _put_tags(draw: st.DrawFn, frame: Frame, guest: GuestWire | None) -> None:
-    fitting = [0x1000 | one for one in guest.vlan.trunks] if guest and guest.vlan.trunks else [0]
+    fitting = [0x1000 | one for one in (*guest.vlan.trunks, *guest.vlan.customers)] if guest else []
+    fitting = fitting or [0]
     frame["vlan_tci"] = draw(st.sampled_from([*fitting, *fitting, *fitting, 0, 0x1000, 0x100A, 0x1014, 0x101E]))
     # What a carrier brings behind a priority tag, nobody has promised anything about.
     if frame["vlan_tci"] and not draw(st.integers(0, 3)) and (guest is not None or frame["vlan_tci"] != 0x1000):
@@ -122,15 +132,23 @@ def _put_tags(draw: st.DrawFn, frame: Frame, guest: GuestWire | None) -> None:
 
 def as_seen(frame: Frame) -> Frame:
     """The frame as Open vSwitch presents it: without fields of another protocol, or of what it cannot look into."""
-    kind = 0x8100 if frame.get("inner") else frame["dl_type"]
+    frame = {"ip_dscp": 10, **frame}
+    fixed = {name: frame.get(name, 0) for name in ("in_port", "pkt_mark", "dl_src", "dl_dst", "vlan_tci", "inner")}
+    if not frame.get("inner"):
+        return {**fixed, "second": 0, **_packet(frame)}
+    return {**fixed, "second": 0, "dl_type": 0x8100, **{f"~{name}": value for name, value in _packet(frame).items()}}
+
+
+def _packet(frame: Frame) -> Frame:
+    """What shows of a frame behind its tags."""
+    kind = frame["dl_type"]
     names = {
-        IPV4: ("nw_src", "nw_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst"),
-        IPV6: ("ipv6_src", "ipv6_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "nd_target"),
+        IPV4: ("nw_src", "nw_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "ip_dscp"),
+        IPV6: ("ipv6_src", "ipv6_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "nd_target", "ip_dscp"),
         ARP: ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),
         RARP: ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),
     }.get(kind, ())
-    seen = {name: frame.get(name, 0) for name in ("in_port", "pkt_mark", "dl_src", "dl_dst", "vlan_tci", "inner", *names)}
-    seen["dl_type"] = kind
+    seen = {"dl_type": kind, **{name: frame.get(name, 0) for name in names}}
     if seen.get("nw_frag") == LATER:
         seen["tp_src"] = seen["tp_dst"] = 0
         # The header of a later fragment is all that is seen of an IPv6 packet.

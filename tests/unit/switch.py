@@ -8,6 +8,7 @@ Where Open vSwitch would take either of two flows, the switch here refuses to ch
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _NAMES = {
     "NXM_OF_ARP_TPA": "arp_tpa",
     "NXM_NX_IPV6_SRC": "ipv6_src",
     "NXM_NX_ND_TARGET": "nd_target",
+    "NXM_NX_REG0": "reg0",
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
     "NXM_NX_REG3": "reg3",
@@ -57,9 +59,21 @@ Frame = dict[str, int]
 """The fields of a frame as Open vSwitch presents them; one that is missing is 0.
 
 ``vlan_tci`` has the bit 0x1000 where there is a tag. A second tag is not looked into
-(vlan-limit=1), so that ``dl_type`` is the tag's own; ``inner`` is its VLAN ID plus 0x1000.
+(vlan-limit=1): it is ``inner``, ``dl_type`` is the tag's own, and what stands behind it has
+names that begin with "~". One that a flow has put a tag before is ``second``.
 A packet's first fragment shows its ports and a later one none, as in the mode nx-match.
 """
+
+AGAIN = 0x766E6574
+"""The group with one bucket, chosen by hash, that leads to table 44: the frame is parsed again on its way there."""
+
+APART = AGAIN + 1
+"""The indirect group that leads to table 57; what its bucket ends is the bucket alone."""
+
+
+class Exit(Exception):
+    """Nothing more is done for a frame, up to the nearest bucket: it has gone through the data plane once more."""
+
 
 Condition = tuple[str, int, int]
 
@@ -146,6 +160,15 @@ def _number(text: str) -> int:
     return LOCAL if text == "LOCAL" else int(text, 0)
 
 
+def parsed_again(frame: Frame) -> Frame:
+    """A frame as it shows when it is looked at anew: what stood behind a tag that has gone comes to light."""
+    if frame["vlan_tci"] or not frame.get("inner"):
+        return frame
+    seen = {name: value for name, value in frame.items() if not name.startswith("~")}
+    hidden = {name[1:]: value for name, value in frame.items() if name.startswith("~")}
+    return {**seen, **hidden, "vlan_tci": frame["inner"], "inner": 0}
+
+
 @dataclass
 class Journey:
     """What became of one frame: where it came out, by which rules it went, what was counted and learned."""
@@ -177,7 +200,8 @@ class Switch:
     def send(self, frame: Frame) -> Journey:
         """Let one frame through. What it makes the switch learn is there for the next one only, as in Open vSwitch."""
         run = _Run(self._find, dict(frame))
-        run.table(0)
+        with contextlib.suppress(Exit):
+            run.table(0)
         for line in run.journey.learned:
             rule = read_rule(line)
             self.learned[rule.table, rule.priority, rule.conditions] = rule
@@ -225,12 +249,15 @@ class _Run:
                 self._bracketed(action, rule)
             elif action == "drop":
                 self.journey.drops.append((rule.cookie, self.frame.get("in_port", 0)))
+            elif action.startswith("check_pkt_larger("):
+                # What its answer is asked for is not the answer: see pipeline.limits.
+                self._write(action.partition(")->")[2], 0)
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":
-                # The tag behind the first one is not parsed again: dl_type goes on saying that there is one.
-                self.frame["vlan_tci"] = 0
-            elif word in ("goto_table", "meter", "output", "push_vlan", "push", "pop", "move", "load", "set_field"):
+                # What was not looked into is not parsed again: dl_type goes on saying that there is a tag.
+                self.frame["vlan_tci"], self.frame["second"] = self.frame.get("second", 0), 0
+            elif word in ("goto_table", "group", "meter", "output", "push_vlan", "push", "pop", "move", "load", "set_field"):
                 getattr(self, f"_{word}")(rest)
             else:
                 raise Unknown(f"the action {action}")
@@ -249,6 +276,19 @@ class _Run:
     def _goto_table(self, rest: str) -> None:
         self.table(int(rest))
 
+    def _group(self, rest: str) -> None:
+        before, stack = dict(self.frame), list(self.stack)
+        if int(rest) == APART:
+            with contextlib.suppress(Exit):
+                self.table(57)
+            self.frame, self.stack = before, stack
+        elif int(rest) == AGAIN:
+            self.frame = parsed_again(self.frame)
+            self.table(44)
+            raise Exit
+        else:
+            raise Unknown(f"the group {rest}")
+
     def _meter(self, rest: str) -> None:
         self.journey.meters.append(int(rest))
 
@@ -258,10 +298,10 @@ class _Run:
             self.journey.outputs.append((number, dict(self.frame)))
 
     def _push_vlan(self, rest: str) -> None:
-        if self.frame.get("vlan_tci", 0):
-            # A tag before a tag: the first one is out of sight from here on, and so is what it stood before.
-            raise Unknown("push_vlan on a frame that has a tag")
-        self.frame["vlan_tci"] = 0x1000
+        if self.frame.get("second", 0):
+            # Open vSwitch knows two tags at most, and would lose the last one.
+            raise Unknown("push_vlan on a frame that has two tags")
+        self.frame["second"], self.frame["vlan_tci"] = self.frame.get("vlan_tci", 0), 0x1000
 
     def _push(self, rest: str) -> None:
         self.stack.append(self._read(rest))
@@ -281,6 +321,10 @@ class _Run:
         value, _, name = rest.partition("->")
         if name == "vlan_vid":
             self.frame["vlan_tci"] = int(value)
+        elif name == "ip_dscp":
+            if self.frame["dl_type"] not in (0x0800, 0x86DD):
+                raise Unknown("set_field of ip_dscp on what is no IP packet")
+            self.frame["ip_dscp"] = int(value)
         elif name in ("reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
             self.frame[name] = int(value, 0)
         else:

@@ -163,15 +163,25 @@ def test_bandwidth_becomes_a_shape_toward_the_guest_and_a_meter_from_it(host: Fa
 def test_a_rate_without_peak_is_the_limit_and_one_without_burst_gets_one(host: FakeHost) -> None:
     desired = wanted(host, BLUE, nics=(nic(bandwidth=Bandwidth(Rate(10), Rate(10))), nic(2, bandwidth=Bandwidth(None, Rate(10_000)))))
     assert desired.ports["vnet1"].shape == Shape(80_000, 80_000)
-    assert wire(desired).meter == Meter(80, 128)
-    assert wire(desired, "vnet2").meter == Meter(80_000, 8000)
+    assert wire(desired).meter == Meter(80, 256)
+    assert wire(desired, "vnet2").meter == Meter(80_000, 20_000)
+
+
+def test_in_the_userspace_datapath_a_limit_has_a_burst(host: FakeHost) -> None:
+    """A twentieth of a second's worth, where the XML says nothing else."""
+    host.datapath = "netdev"
+    host.link_comes("vnet1")
+    host.link_comes("vnet2")
+    desired = wanted(host, BLUE, nics=(nic(bandwidth=Bandwidth(Rate(1000, 2000))), nic(2, bandwidth=Bandwidth(Rate(10, 20, 7)))))
+    assert desired.ports["vnet1"].shape == Shape(8_000_000, 16_000_000, 800_000)
+    assert desired.ports["vnet2"].shape == Shape(80_000, 160_000, 7 * 1024 * 8)
 
 
 def test_the_interfaces_bandwidth_stands_as_a_whole_before_the_portgroups(host: FakeHost) -> None:
     network = replace(BLUE, portgroups=(PortGroup("web", True, bandwidth=Bandwidth(Rate(1), Rate(1))),))
     desired = wanted(host, network, nics=(nic(bandwidth=Bandwidth(Rate(5))), nic(2)))
     assert wire(desired).meter is None
-    assert wire(desired, "vnet2").meter == Meter(8, 128)
+    assert wire(desired, "vnet2").meter == Meter(8, 256)
 
 
 def test_a_row_gets_the_ids_that_libvirt_writes_so_that_a_lost_one_is_put_back_the_same(host: FakeHost) -> None:
@@ -208,7 +218,7 @@ def test_a_newcomer_does_not_take_the_segment_of_a_network_that_runs(host: FakeH
 
 
 def test_a_newcomer_does_not_take_the_uplink_of_a_network_that_runs(host: FakeHost) -> None:
-    uplink = Uplink(IfName("eth1"))
+    uplink = Uplink((IfName("eth1"),))
     reconcile(Inventory((replace(RED, uplink=uplink),), complete=True), host.rim())
     assert wanted(host, replace(RED, uplink=uplink), replace(BLUE, uplink=uplink)).ports["eth1"].bridge == "br-red"
 
@@ -254,7 +264,7 @@ def test_a_network_without_a_uuid_owns_its_bridge_by_its_name(host: FakeHost) ->
 
 
 def uplinked(dev: str = "eth1", force: bool = False) -> Network:
-    return replace(BLUE, uplink=Uplink(IfName(dev), force))
+    return replace(BLUE, uplink=Uplink((IfName(dev),), force))
 
 
 def test_an_uplink_joins_the_bridge_and_is_set_up(host: FakeHost) -> None:
@@ -290,8 +300,8 @@ def test_a_nic_in_somebodys_bridge_is_refused(host: FakeHost) -> None:
 
 
 def test_an_uplink_has_one_bridge(host: FakeHost) -> None:
-    desired = wanted(host, uplinked(), replace(RED, uplink=Uplink(IfName("eth1"))))
-    assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already"
+    desired = wanted(host, uplinked(), replace(RED, uplink=Uplink((IfName("eth1"),))))
+    assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already; write another NIC"
 
 
 # Overlays.
@@ -456,6 +466,25 @@ def test_problems_of_the_sources_are_told_along(host: FakeHost) -> None:
 
 
 # What may be pruned.
+
+
+@pytest.mark.parametrize("limit", [0, 2, 3, -1])
+def test_a_vlan_limit_of_open_vswitchs_other_than_one_is_told_with_the_way_back(host: FakeHost, limit: int) -> None:
+    host.vlan_limit = limit
+    assert wanted(host).problems == (), "where vnetd has no bridge, it is nothing to it"
+    (problem,) = wanted(host, BLUE).problems
+    assert (problem.kind, problem.name, problem.soft) == ("switch", "Open vSwitch", False)
+    assert f"its other_config:vlan-limit is {limit} and must be 1" in problem.text
+    assert problem.text.endswith("ovs-vsctl remove Open_vSwitch . other_config vlan-limit")
+    reconcile(Inventory((BLUE,), complete=True), host.rim())
+    assert wanted(host).problems == (problem,), "a bridge that is there already counts"
+    assert host.vlan_limit == limit, "it is told and not changed: others may have set it"
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_vlan_limit_of_one_is_nothing_to_tell(host: FakeHost, limit: int | None) -> None:
+    host.vlan_limit = limit
+    assert wanted(host, BLUE).problems == ()
 
 
 def test_sources_are_complete_when_libvirt_was_read_or_every_bridge_is_accounted_for(host: FakeHost) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from samples import wirings
 
 from vnetd.model.network import UNTAGGED, Guard, Vlan, VlanMode
-from vnetd.model.state import GuestWire, Meter, NetworkWiring, SegmentWire
+from vnetd.model.state import GuestWire, Meter, NetworkWiring, Pool, SegmentWire
 from vnetd.pipeline import (
     Cookie,
     Flow,
@@ -27,8 +28,10 @@ from vnetd.pipeline import (
     Reason,
     Table,
     by_lines,
+    groups_of,
     is_learned,
     is_ours,
+    meters_of,
     network_flows,
     referenced_ports,
     tunnel_flows,
@@ -84,11 +87,12 @@ def test_an_access_port_sends_untagged_frames_from_its_own_mac() -> None:
 priority=110,in_port=vnet1,dl_src=00:00:00:00:00:01/00:00:00:00:00:ff actions=goto_table:5  # classify
 priority=100,in_port=vnet1 actions=drop  # foreign_mac
 table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:13  # vlan
-table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:44  # deliver
+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:14  # vlan
+table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:43  # deliver
 table=52, priority=120,dl_vlan=10,{UNICAST} actions=drop  # flood
-table=52, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood
-table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver"""
+table=52, priority=100,dl_vlan=10 actions=resubmit(,55)  # flood
+table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver
+table=55, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood"""
     )
 
 
@@ -107,8 +111,8 @@ priority=100,in_port=vnet1 actions=drop  # foreign_mac
 table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
 table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:30  # vlan
 table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:30  # vlan
-table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:44  # deliver
-table=42, priority=100,reg1=vnet1,dl_vlan=20,dl_dst={M} actions=goto_table:44  # deliver
+table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:46  # deliver
+table=42, priority=100,reg1=vnet1,dl_vlan=20,dl_dst={M} actions=goto_table:46  # deliver
 table=52, priority=120,dl_vlan=10,{UNICAST} actions=drop  # flood
 table=52, priority=120,dl_vlan=20,{UNICAST} actions=drop  # flood
 table=52, priority=100,dl_vlan=10 actions=output:vnet1  # flood
@@ -129,15 +133,16 @@ def test_a_native_vlan_takes_untagged_frames_in_and_is_tagged_toward_the_guest_o
         guest_lines(GuestWire("vnet1", M, Vlan(mode, tag, (10, 20)), Guard.MAC))
         for mode, tag in ((VlanMode.TRUNK, None), (VlanMode.NATIVE_TAGGED, 10), (VlanMode.NATIVE_UNTAGGED, 10))
     )
-    native = "in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:30"
+    native = "in_port=vnet1,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4106->vlan_vid,goto_table:14"
     assert changed(trunk, tagged) == f"+table=12, priority=100,{native}  # vlan"
     assert (
         changed(tagged, untagged)
         == f"""\
--table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:44  # deliver
+-table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:46  # deliver
 -table=52, priority=100,dl_vlan=10 actions=output:vnet1  # flood
-+table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:44  # deliver
-+table=52, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood"""
++table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=pop_vlan,goto_table:43  # deliver
++table=52, priority=100,dl_vlan=10 actions=resubmit(,55)  # flood
++table=55, priority=100,dl_vlan=10 actions=pop_vlan,output:vnet1  # flood"""
     )
 
 
@@ -150,11 +155,13 @@ def test_a_port_without_a_guard_is_held_to_its_vlan_and_hears_what_is_for_strang
             == f"""\
 priority=100,in_port=vnet1 actions=goto_table:5  # classify
 table=10, priority=100,in_port=vnet1 actions=goto_table:12  # guard
-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
 table=40, priority=100,in_port=vnet1 actions={learn},resubmit(,41),goto_table:42  # learn
-table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:44  # deliver
-table=52, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=output:vnet1  # flood
-table=52, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood"""
+table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:43  # deliver
+table=52, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=resubmit(,55)  # flood
+table=52, priority=100,vlan_tci=0x0000/0x1fff actions=resubmit(,55)  # flood
+table=55, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=output:vnet1  # flood
+table=55, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood"""
         )
 
 
@@ -169,8 +176,8 @@ def test_limits_stand_behind_the_guard_so_that_spoofed_frames_use_none_of_them()
     assert (
         changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(limited))
         == """\
--table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
-+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=meter:vnet1-bandwidth,goto_table:13  # vlan
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
++table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=meter:vnet1-bandwidth,goto_table:14  # vlan
 +table=31, priority=100,in_port=vnet1 actions=meter:vnet1-neighbour,goto_table:40  # limit
 +table=50, priority=100,in_port=vnet1 actions=meter:vnet1-flood,goto_table:51  # limit"""
     )
@@ -181,21 +188,23 @@ def test_a_strict_port_has_its_addresses_and_the_link_local_one_in_both_directio
     assert (
         changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(strict))
         == f"""\
--table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
--table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=goto_table:44  # deliver
--table=52, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
+-table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=goto_table:43  # deliver
+-table=52, priority=100,vlan_tci=0x0000/0x1fff actions=resubmit(,55)  # flood
+-table=55, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
 +table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=set_field:0x20->reg3,goto_table:20  # vlan
 +table=21, priority=100,arp,in_port=vnet1,arp_spa=10.0.0.1,arp_sha={M} actions=load:0x1->NXM_NX_REG3[0]  # source
 +table=21, priority=100,ip,in_port=vnet1,nw_src=10.0.0.1 actions=load:0x1->NXM_NX_REG3[0]  # source
 +table=21, priority=100,ipv6,in_port=vnet1,ipv6_src=2001:db8::/64 actions=load:0x1->NXM_NX_REG3[0]  # source
 +table=21, priority=100,ipv6,in_port=vnet1,ipv6_src=fe80::5054:ff:fe00:1 actions=load:0x1->NXM_NX_REG3[0]  # source
 +table=21, priority=100,rarp,in_port=vnet1,arp_sha={M},arp_tha={M} actions=load:0x1->NXM_NX_REG3[0]  # source
-+table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=goto_table:43  # deliver
-+table=43, priority=100,ip,reg1=vnet1,nw_dst=10.0.0.1 actions=goto_table:44  # toward
-+table=43, priority=100,ipv6,reg1=vnet1,ipv6_dst=2001:db8::/64 actions=goto_table:44  # toward
-+table=43, priority=100,ipv6,reg1=vnet1,ipv6_dst=fe80::5054:ff:fe00:1 actions=goto_table:44  # toward
-+table=52, priority=110,reg3=0x10/0x10,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
-+table=52, priority=100,vlan_tci=0x0000/0x1fff actions=drop  # flood"""
++table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff,dl_dst={M} actions=load:0x1->NXM_NX_REG3[6],goto_table:43  # deliver
++table=45, priority=100,ip,reg1=vnet1,nw_dst=10.0.0.1 actions=goto_table:46  # toward
++table=45, priority=100,ipv6,reg1=vnet1,ipv6_dst=2001:db8::/64 actions=goto_table:46  # toward
++table=45, priority=100,ipv6,reg1=vnet1,ipv6_dst=fe80::5054:ff:fe00:1 actions=goto_table:46  # toward
++table=52, priority=110,reg3=0x10/0x10,vlan_tci=0x0000/0x1fff actions=resubmit(,55)  # flood
++table=52, priority=100,vlan_tci=0x0000/0x1fff actions=drop  # flood
++table=55, priority=110,reg3=0x10/0x10,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood"""
     )
 
 
@@ -214,12 +223,101 @@ def test_an_isolated_port_marks_what_it_sends_and_hears_nothing_that_is_marked()
     assert (
         changed(guest_lines(GuestWire("vnet1", M, UNTAGGED, Guard.MAC)), guest_lines(isolated))
         == f"""\
--table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:13  # vlan
-+table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=set_field:0x1->pkt_mark,goto_table:13  # vlan
+-table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
++table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=set_field:0x1->pkt_mark,goto_table:14  # vlan
 +table=42, priority=200,pkt_mark=0x1,reg1=vnet1 actions=set_field:0x51->reg2,goto_table:60  # refuse
 +table=52, priority=170,pkt_mark=0x1,vlan_tci=0x0000/0x1fff,{UNICAST} actions=drop  # flood
 +table=52, priority=150,pkt_mark=0x1,vlan_tci=0x0000/0x1fff actions=drop  # flood"""
     )
+
+
+def test_a_dot1q_tunnel_port_puts_its_customers_vlans_into_its_service_vlan() -> None:
+    """A frame that has two tags already is not let in, and what comes out has one of the customers' or is not given out."""
+    vlan = Vlan(VlanMode.DOT1Q_TUNNEL, 100, customers=(10, 20), tpid=0x88A8)
+    service = "load:0x1->NXM_NX_REG3[7],push_vlan:0x88a8,set_field:4196->vlan_vid,goto_table:14"
+    assert (
+        guest_lines(GuestWire("vnet1", M, vlan, Guard.MAC)).partition(f"{M} actions=goto_table:12  # guard\n")[2]
+        == f"""\
+table=12, priority=100,in_port=vnet1,dl_vlan=10 actions={service}  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=20 actions={service}  # vlan
+table=42, priority=100,reg1=vnet1,dl_vlan=100,dl_dst={M} actions=goto_table:56  # deliver
+table=44, priority=110,reg1=vnet1,dl_vlan=10 actions=goto_table:46  # deliver
+table=44, priority=110,reg1=vnet1,dl_vlan=20 actions=goto_table:46  # deliver
+table=52, priority=120,dl_vlan=100,{UNICAST} actions=drop  # flood
+table=52, priority=100,dl_vlan=100 actions=clone(set_field:vnet1->reg1,resubmit(,56))  # flood
+table=53, priority=100,dl_vlan=100,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver
+table=56, priority=0 actions=group:1986946421  # deliver
+table=57, priority=100,vlan_tci=0x1000/0x1000 actions=pop_vlan,group:1986946420  # deliver
+table=57, priority=0 actions=set_field:0x12->reg2,goto_table:61  # refuse"""
+    )
+
+
+def test_only_a_bridge_with_dot1q_tunnel_ports_needs_frames_to_be_parsed_again() -> None:
+    """Its flows name each group once, however many such ports there are."""
+    vlan = Vlan(VlanMode.DOT1Q_TUNNEL, 100, tpid=0x8100)
+    tunnels = tuple(GuestWire(f"vnet{number}", mac_of(number), vlan, Guard.MAC) for number in range(1, 4))
+    for guests, wanted in ((tunnels, {0x766E6574: "select, to table 44", 0x766E6575: "indirect, to table 57"}), ((WEB,), {})):
+        flows = network_flows(NetworkWiring(guests), [guest.port for guest in guests])
+        named = [int(flow.actions.partition("group:")[2]) for flow in flows if "group:" in flow.actions]
+        assert sorted(named) == sorted(wanted)
+        assert {number: str(group) for number, group in groups_of(NetworkWiring(guests)).items()} == wanted
+
+
+def test_a_strict_trunk_is_asked_what_stands_behind_its_tags_in_both_directions() -> None:
+    plain, strict = (guest_lines(GuestWire("vnet1", M, Vlan(VlanMode.TRUNK, None, (10,)), guard)) for guard in (Guard.MAC, Guard.STRICT))
+    found = changed(plain, strict)
+    assert "+table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=set_field:0x22->reg3,goto_table:20  # vlan" in found
+    to_guest = f"reg1=vnet1,dl_vlan=10,dl_dst={M} actions=load:0x1->NXM_NX_REG3[6],goto_table:43"
+    assert f"+table=42, priority=100,{to_guest}  # deliver" in found
+    assert "+table=52, priority=110,reg3=0x10/0x10,dl_vlan=10 actions=resubmit(,55)  # flood" in found
+    assert "+table=55, priority=110,reg3=0x10/0x10,dl_vlan=10 actions=output:vnet1  # flood" in found
+
+
+def test_limits_and_marks_are_met_one_after_the_other() -> None:
+    """A flow can name one meter only. A copy of a frame for many asks shared limits by itself, and its sender gets none."""
+    pools = (Pool("lan/web", 7, Meter(1000, 256), Meter(2000, 256)), Pool("lan", 9, Meter(3000, 256), Meter(4000, 256)))
+    plain = GuestWire("vnet1", M, UNTAGGED, Guard.MAC)
+    marked = replace(plain, packets=Meter(100, 100, "pktps"), dscp=46, pools=("lan/web", "lan"))
+    shared = [1 << 20 | 2 * number + way for number in (7, 9) for way in (0, 1)]
+    copy = "clone(set_field:vnet1->reg1,check_pkt_larger(65535)->NXM_NX_REG0[0],resubmit(,46))"
+    assert (
+        changed(guest_lines(plain), added(NetworkWiring((marked,), pools=pools), "vnet1"))
+        == f"""\
+-table=55, priority=100,vlan_tci=0x0000/0x1fff actions=output:vnet1  # flood
++table=14, priority=50,in_port=vnet1 actions=goto_table:15  # vlan
++table=15, priority=100,in_port=vnet1 actions=meter:vnet1-packets,goto_table:16  # limit
++table=16, priority=100,in_port=vnet1 actions=meter:{shared[1]},goto_table:17  # limit
++table=17, priority=100,in_port=vnet1 actions=meter:{shared[3]},goto_table:18  # limit
++table=18, priority=100,ip,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
++table=18, priority=100,ipv6,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
++table=18, priority=90,in_port=vnet1 actions=goto_table:30  # limit
++table=46, priority=110,reg1=vnet1,in_port=vnet1 actions=drop  # flood
++table=46, priority=100,reg1=vnet1 actions=meter:{shared[0]},goto_table:47  # limit
++table=47, priority=100,reg1=vnet1 actions=meter:{shared[2]},goto_table:48  # limit
++table=55, priority=100,vlan_tci=0x0000/0x1fff actions={copy}  # flood"""
+    )
+
+
+def test_the_meters_of_a_bridge_are_its_ports_and_those_that_they_share() -> None:
+    pools = (Pool("lan/web", 7, None, Meter(2000, 256)), Pool("lan", 9, Meter(3000, 256)))
+    guest = GuestWire("vnet1", M, UNTAGGED, Guard.MAC, Meter(8, 256), packets=Meter(5, 5, "pktps"))
+    wiring = NetworkWiring((guest, replace(guest, port="vnet2")), pools=pools)
+    assert meters_of(wiring, {"vnet1": 3}) == {
+        12: Meter(8, 256), 15: Meter(5, 5, "pktps"), (1 << 20) + 15: Meter(2000, 256), (1 << 20) + 18: Meter(3000, 256),
+    }  # fmt: skip
+    assert meters_of(None, {"vnet1": 3}) == {}
+
+
+def test_marks_mean_nothing_behind_a_joint_and_the_host_is_not_for_those_who_are_there() -> None:
+    for isolating in (False, True):
+        lines = added(NetworkWiring(joints=("pat-a",), isolating=isolating), "pat-a").splitlines()
+        classify = [line for line in lines if line.startswith("priority=") and "in_port=pat-a" in line]
+        assert len(classify) == 2
+        assert all("set_field:0->pkt_mark" in line for line in classify)
+        assert not [line for line in lines if line.startswith("table=54") or "LOCAL" in line.partition("actions=")[2]]
+        handed_on = [line for line in lines if line.startswith(("table=42", "table=52")) and "pat-a" in line]
+        assert len(handed_on) == 2
+        assert all(("set_field:0->pkt_mark" in line) is isolating for line in handed_on)
 
 
 def test_uplinks_and_patches_are_learned_from_and_flooded_to_and_the_host_talks_with_uplinks() -> None:
@@ -236,8 +334,8 @@ table=40, priority=100,in_port=LOCAL actions={LEARN},output:eth1  # learn
 table=40, priority=100,in_port=eth1 actions={LEARN},resubmit(,41),goto_table:42  # learn
 table=40, priority=100,in_port=tun-blue actions={LEARN},resubmit(,41),goto_table:42  # learn
 table=42, priority=110,reg1=0xfffe,in_port=eth1 actions=goto_table:54  # deliver
-table=42, priority=100,reg1=eth1 actions=goto_table:44  # deliver
-table=42, priority=100,reg1=tun-blue actions=goto_table:44  # deliver
+table=42, priority=100,reg1=eth1 actions=goto_table:48  # deliver
+table=42, priority=100,reg1=tun-blue actions=goto_table:48  # deliver
 table=42, priority=100,reg1=0xfffe actions=set_field:0x53->reg2,goto_table:60  # refuse
 table=52, priority=0 actions=resubmit(,54),output:eth1,output:tun-blue  # flood
 table=54, priority=100,in_port=eth1 actions=LOCAL  # host"""
@@ -338,7 +436,7 @@ def test_a_tunnel_that_is_not_there_is_left_out_of_the_flood() -> None:
 def test_a_flow_renders_with_numbers_as_the_switch_prints_it_and_with_names_to_read() -> None:
     flow = Flow(Table.GUARD, 100, f"in_port=<vnet1>,dl_src={M}", "meter:<vnet1:flood>,goto_table:11", Cookie.GUARD)
     head = "cookie=0x766e657400000010, table=10, priority=100"
-    assert flow.line({"vnet1": 7}) == f"{head},in_port=7,dl_src={M} actions=meter:22,goto_table:11"
+    assert flow.line({"vnet1": 7}) == f"{head},in_port=7,dl_src={M} actions=meter:29,goto_table:11"
     assert flow.text() == f"{head},in_port=vnet1,dl_src={M} actions=meter:vnet1-flood,goto_table:11"
     assert by_lines([flow], {"vnet1": 7}) == {flow.line({"vnet1": 7}): flow}
 
@@ -377,14 +475,14 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
     assert {cookie.name: int(cookie) & 0xFFFFFFFF for cookie in Cookie} == {
         "CLASSIFY": 0x01, "GUARD": 0x10, "VLAN": 0x14, "SOURCE": 0x15, "VERDICT": 0x16, "LIMIT": 0x17, "LEARN": 0x21, "DELIVER": 0x22,
         "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
-        "LEARNED_GUEST": 0x34, "LEARNED_UNGUARDED": 0x35,
+        "LEARNED_GUEST": 0x34, "LEARNED_UNGUARDED": 0x35, "BOND": 0x36,
     }  # fmt: skip
     assert {reason.name: int(reason) for reason in Reason} == {
         "UNWIRED": 0x02, "FOREIGN_MAC": 0x11, "FOREIGN_VLAN": 0x12, "NESTED_TAG": 0x13, "UNKNOWN_TYPE": 0x40, "RESERVED": 0x41,
         "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
         "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
         "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
-        "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62,
+        "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62, "PACKETS": 0x63,
     }  # fmt: skip
     every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]
     assert len(set(every)) == len(every)
@@ -424,10 +522,11 @@ def _all_flows(wiring: NetworkWiring, mesh: list[SegmentWire]) -> list[list[Flow
 
 @given(wirings(), meshes)
 def test_a_frame_only_ever_goes_forward(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
-    """Only STATION looks back: to DELIVER, with a port that DELIVER knows."""
+    """Only STATION looks back, to DELIVER with a port that DELIVER knows; and copies do, to limits that lead only out of a port."""
+    backward = {(Table.STATION, Table.DELIVER), (Table.FLOOD, Table.TO_POOL), (Table.COPY, Table.TO_POOL)}
     for flow in itertools.chain(*_all_flows(wiring, mesh)):
         assert all(int(table) > flow.table for table in _GOTO.findall(flow.actions))
-        assert all(int(table) > flow.table for table in _NEXT.findall(flow.actions)) or flow.table == Table.STATION
+        assert {(flow.table, int(table)) for table in _NEXT.findall(flow.actions) if int(table) <= flow.table} <= backward
 
 
 @given(wirings(), meshes)

@@ -15,8 +15,9 @@ from vnetd.model.names import IfName
 from vnetd.model.network import Bandwidth, Inventory, Network, Nic, Overlay, OverlayType, Peer, Policy, Rate, Uplink, Vlan, VlanMode
 from vnetd.model.state import Meter, Role, Shape
 from vnetd.pipeline import Table
-from vnetd.plan import ChangeFlows, Plan, PutPort, flow_key, kept_bridges
+from vnetd.plan import ChangeFlows, Plan, flow_key, kept_bridges
 from vnetd.reconcile import Rim, look, reconcile
+from vnetd.rowplan import PutPort
 
 HV1, HV2 = ip_address("192.0.2.11"), ip_address("192.0.2.12")
 MESH = Overlay(OverlayType.GRE, 100, (Peer("hv1", HV1), Peer("hv2", HV2)))
@@ -63,7 +64,7 @@ def test_a_new_network_reads_as_what_will_be_made(host: FakeHost) -> None:
     host.link_comes("vnet1")
     host.addresses = {HV1}
     there, here = patch_names("br-blue")
-    plan = plan_for(host, sources(replace(BLUE, overlay=MESH, uplink=Uplink(IfName("eth1"))), nics=(WEB,)))
+    plan = plan_for(host, sources(replace(BLUE, overlay=MESH, uplink=Uplink((IfName("eth1"),))), nics=(WEB,)))
     tunnel = next(step.port.name for step in plan.rows if isinstance(step, PutPort) and step.port.role is Role.TUNNEL)
     assert rows(plan) == [
         "+ bridge br-blue (system, fail_mode=secure)",
@@ -90,9 +91,9 @@ def test_flows_come_when_the_switch_has_numbered_the_port(host: FakeHost) -> Non
     assert [step.bridge for step in second.flows] == ["br-blue"]
     number = host.ports["vnet1"].ofport
     assert dict(second.meters[0].put) == {
-        number * 3: Meter(400, 128),
-        number * 3 + 1: Meter(1000, 1000, "pktps"),
-        number * 3 + 2: Meter(500, 500, "pktps"),
+        number * 4: Meter(400, 256),
+        number * 4 + 1: Meter(1000, 1000, "pktps"),
+        number * 4 + 2: Meter(500, 500, "pktps"),
     }
 
 
@@ -127,12 +128,12 @@ def test_meters_come_before_the_flows_that_name_them_and_go_after(running: FakeH
 
 def test_a_changed_rate_changes_the_meter_and_no_flow(running: FakeHost) -> None:
     plan = plan_for(running, sources(BLUE, nics=(replace(WEB, bandwidth=Bandwidth(Rate(100), Rate(60))),)))
-    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 3} on br-blue: 480 kbit/s"]
+    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 4} on br-blue: 480 kbit/s"]
 
 
 def test_a_changed_limit_on_packets_changes_its_own_meter_and_no_flow(running: FakeHost) -> None:
     plan = plan_for(running, sources(BLUE, nics=(replace(WEB, policy=Policy(neighbour=50)),)))
-    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 3 + 2} on br-blue: 50 packets/s"]
+    assert plan.lines() == [f"~ meter {running.ports['vnet1'].ofport * 4 + 2} on br-blue: 50 packets/s"]
 
 
 def test_a_tap_that_changes_bridges_has_one_port_at_any_time(running: FakeHost) -> None:
@@ -234,7 +235,7 @@ def test_flows_of_a_port_that_has_gone_go_too(running: FakeHost) -> None:
     running.libvirt_del_port("vnet1")
     running.link_goes("vnet1")
     number = running.ports["vnet1"].ofport if "vnet1" in running.ports else 1
-    meters = tuple(f"- meter {number * 3 + kind} on br-blue" for kind in range(3))
+    meters = tuple(f"- meter {number * 4 + kind} on br-blue" for kind in range(3))
     lines = plan_for(running, sources(BLUE)).lines()
     assert all(line.startswith(("- flow on br-blue", *meters)) for line in lines)
     assert set(meters) <= set(lines)
@@ -312,7 +313,7 @@ def test_a_tap_that_its_owner_gave_up_goes_at_once(running: FakeHost) -> None:
 
 
 def test_a_carrier_goes_when_nothing_wants_it_any_more(host: FakeHost) -> None:
-    uplinked = replace(BLUE, uplink=Uplink(IfName("eth1")))
+    uplinked = replace(BLUE, uplink=Uplink((IfName("eth1"),)))
     reconcile(sources(uplinked), host.rim())
     assert rows(plan_for(host, sources(BLUE))) == ["- port eth1 on br-blue"]
     assert not plan_for(host, Inventory())
@@ -417,7 +418,8 @@ def test_a_port_without_a_source_yet_keeps_its_place_in_the_lists_that_name_it(r
     assert set(known) <= set(running.flows("br-blue"))
     assert [line for line in running.flows("br-blue") if "in_port=vnet2,dl_src=" in line]
     reconcile(sources(BLUE, nics=(WEB, newcomer)), running.rim())
-    assert [line for line in running.flows("br-blue") if line.endswith("actions=pop_vlan,output:vnet1,output:vnet2")]
+    lists = [line.partition(" actions=")[2] for line in running.flows("br-blue") if "actions=" in line]
+    assert [line for line in lists if "vnet1" in line and "vnet2" in line]
 
 
 @pytest.mark.parametrize(
@@ -435,7 +437,7 @@ def test_a_plan_knows_what_it_changes_of_one_port(running: FakeHost, change: str
     if change == "a flow that outputs to it":
         del flows[next(key for key, line in flows.items() if line.endswith(f"output:{number}"))]
     elif change == "a meter of its own":
-        running.bridges["br-blue"].meters.pop(number * 3 + 1)
+        running.bridges["br-blue"].meters.pop(number * 4 + 1)
     elif change == "a learned flow that is nobody's":
         running.hear("vnet1", mac_of(9))
         key, line = next((key, line) for key, line in flows.items() if mac_of(9) in line)

@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeHost, domain_xml, hook_xml, mac_of, network_xml, nic_xml, port_xml, uuid_of
 
 from vnetd.errors import InputError, VnetdError, WorldError
-from vnetd.model.network import Nic
+from vnetd.model.network import Nic, Vlan, VlanMode
 from vnetd.reconcile import reconcile
 from vnetd.requests import NOTHING, Intake, Request, accept, may_refuse
 from vnetd.store import Kind, Store
@@ -81,6 +81,7 @@ def file_says(taps: Path, tap: str, text: str) -> None:
         (("network", "blue", "port-created"), False),
         (("network", "blue", "port-deleted"), False),
         (("network", "blue", "stopped"), False),
+        (("network", "blue", "updated"), False),
         (("ifdown", "tap0", "ovs-ifdown"), False),
     ],
 )
@@ -162,6 +163,31 @@ def test_a_hook_that_is_given_another_networks_xml_is_refused(store: Store) -> N
 def test_network_started_says_nothing_new(store: Store, host: FakeHost) -> None:
     start_blue(store, host)
     assert not told(store, "network", "blue", "started", payload=hook_xml(BLUE_XML)).news
+
+
+def test_network_updated_brings_what_the_running_definition_says_now(store: Store, host: FakeHost) -> None:
+    """``virsh net-update``: the only word that vnetd gets of it at once."""
+    start_blue(store, host)
+    host.link_comes("vnet1")
+    host.libvirt_add_port("vnet1", "br-blue", {"vm-id": WEB, "iface-id": uuid_of(1)})
+    xml = domain_xml("web", 9, nic_xml(1, "blue", "vnet1", "<vlan><tag id='10'/></vlan>", "portgroup='web'"))
+    assert refused(store, host, told(store, "qemu", "web", "start", "begin", "-", payload=xml)) == ""
+    intake = told(store, "network", "blue", "updated", "begin", "-", payload=hook_xml(BLUE_XML.replace(b"'10'", b"'11'")))
+    assert intake.news
+    assert refused(store, host, intake) == ""
+    assert host.ports["vnet1"].vlan == Vlan(VlanMode.ACCESS, 11)
+    assert not told(store, "network", "blue", "updated", "begin", "-", payload=hook_xml(BLUE_XML.replace(b"'10'", b"'11'"))).news
+
+
+def test_no_guest_starts_in_a_portgroup_that_is_kept_for_others(store: Store, host: FakeHost) -> None:
+    start_blue(store, host)
+    xml = domain_xml("web", 9, nic_xml(1, "blue", "vnet1", source="portgroup='web'"))
+    told(store, "qemu", "web", "reconnect", "begin", "-", payload=xml)
+    told(store, "network", "blue", "updated", "begin", "-", payload=hook_xml(network_xml("blue", 1, GROUPS.replace("'web'", "'wbe'"))))
+    assert store.networks()[0].portgroup("web") is not None
+    other = domain_xml("other", 10, nic_xml(2, "blue", "vnet2", source="portgroup='web'"))
+    with pytest.raises(InputError, match="network blue has no such portgroup; it has wbe"):
+        told(store, "qemu", "other", "prepare", "begin", "-", payload=other)
 
 
 def test_port_created_announces_a_nic_and_port_deleted_takes_it_back(store: Store, host: FakeHost) -> None:

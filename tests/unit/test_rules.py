@@ -11,6 +11,8 @@ from fakes import FakeHost, mac_of, uuid_of
 from vnetd.intent import desire
 from vnetd.model.names import IfName
 from vnetd.model.network import (
+    UNTAGGED,
+    Bandwidth,
     Binding,
     Guard,
     Inventory,
@@ -21,6 +23,9 @@ from vnetd.model.network import (
     Peer,
     Policy,
     PortGroup,
+    QinQ,
+    Qos,
+    Rate,
     Uplink,
     Vlan,
     VlanMode,
@@ -97,6 +102,89 @@ def test_no_limit_may_be_said_and_a_limit_may_be_said_without_a_guard(host: Fake
     assert limited.neighbour is None
 
 
+# VLANs.
+
+
+def access(tag: int) -> Vlan:
+    return Vlan(VlanMode.ACCESS, tag)
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [("nic group network", 10), ("group network", 20), ("network", 30), ("", None)],
+)
+def test_the_vlan_comes_from_the_interface_then_the_portgroup_then_the_network(host: FakeHost, places: str, expected: int | None) -> None:
+    network = replace(
+        BLUE,
+        vlan=access(30) if "network" in places else None,
+        portgroups=(PortGroup("g", True, vlan=access(20) if "group" in places else None),),
+    )
+    found = wire(wanted(host, network, nics=(nic(vlan=access(10) if "nic" in places else None),))).vlan
+    assert found == Vlan(VlanMode.ACCESS, expected)
+
+
+def test_what_libvirt_has_settled_for_a_nic_is_its_own_even_where_it_is_nothing(host: FakeHost) -> None:
+    """As after "virsh domiftune" with 0: the portgroup has no say in it any more."""
+    group = PortGroup("g", True, vlan=access(20), bandwidth=Bandwidth(Rate(1), Rate(1)))
+    network = replace(BLUE, portgroups=(group,))
+    desired = wanted(host, network, nics=(nic(settled=frozenset({"vlan", "bandwidth"})), nic(2, settled=frozenset({"vlan"})), nic(3)))
+    assert [wire(desired, tap).vlan for tap in ("vnet1", "vnet2", "vnet3")] == [UNTAGGED, UNTAGGED, access(20)]
+    assert [wire(desired, tap).meter is None for tap in ("vnet1", "vnet2", "vnet3")] == [True, False, False]
+    assert [desired.ports[tap].shape is None for tap in ("vnet1", "vnet2", "vnet3")] == [True, False, False]
+
+
+def test_a_dot1q_tunnel_takes_its_service_vlan_from_libvirts_element(host: FakeHost) -> None:
+    group = PortGroup("g", True, vlan=access(100), qinq=QinQ((10, 20), 0x88A8))
+    network = replace(BLUE, portgroups=(group,))
+    desired = wanted(host, network, nics=(nic(), nic(2, vlan=access(200))))
+    assert wire(desired).vlan == Vlan(VlanMode.DOT1Q_TUNNEL, 100, customers=(10, 20), tpid=0x88A8)
+    assert wire(desired, "vnet2").vlan == Vlan(VlanMode.DOT1Q_TUNNEL, 200, customers=(10, 20), tpid=0x88A8)
+
+
+@pytest.mark.parametrize("vlan", [Vlan(VlanMode.TRUNK, None, (10, 20)), Vlan(VlanMode.NATIVE_TAGGED, 10, (10,))], ids=str)
+def test_a_trunk_in_a_dot1q_tunnel_is_a_problem_of_that_port_alone(host: FakeHost, vlan: Vlan) -> None:
+    """It stays closed: neither as a trunk nor as a tunnel would it be what its XML says."""
+    group = PortGroup("g", True, vlan=access(100), qinq=QinQ())
+    desired = wanted(host, replace(BLUE, portgroups=(group,)), nics=(nic(vlan=vlan), nic(2)))
+    assert [one.port for one in desired.wirings["br-blue"].guests] == ["vnet2"]
+    assert f"portgroup g is a dot1q-tunnel and the port {vlan}; give it one plain <tag>, its service VLAN" in words(desired)
+
+
+# Limits and marks for what a guest sends.
+
+
+@pytest.mark.parametrize(
+    ("own", "group", "network", "packets", "dscp"),
+    [
+        (Qos(), Qos(), Qos(), None, None),
+        (Qos(pps=5), Qos(pps=6, dscp=46), Qos(dscp=10), 5, 46),
+        (Qos(pps=0), Qos(pps=6), Qos(), None, None),
+        (Qos(), Qos(trust=False), Qos(pps=7), 7, 0),
+        (Qos(dscp=0), Qos(dscp=46), Qos(), None, 0),
+        (Qos(trust=True), Qos(trust=False), Qos(), None, None),
+        (Qos(dscp=46), Qos(trust=False), Qos(), None, 46),
+    ],
+)
+def test_packets_and_dscp_come_from_the_narrowest_place_that_says_them(
+    host: FakeHost, own: Qos, group: Qos, network: Qos, packets: int | None, dscp: int | None
+) -> None:
+    blue = replace(BLUE, qos=network, portgroups=(PortGroup("g", True, qos=group),))
+    found = wire(wanted(host, blue, nics=(nic(qos=own),)))
+    assert (found.packets, found.dscp) == (Meter(packets, packets, "pktps") if packets else None, dscp)
+
+
+def test_ports_share_the_limits_of_their_portgroup_and_their_network(host: FakeHost) -> None:
+    """In kbit/s and kbit; a burst that nobody wrote is a quarter of a second's worth, and 256 kbit at least."""
+    web = PortGroup("web", True, aggregate=Bandwidth(Rate(1250), Rate(2500, None, 100)))
+    blue = replace(BLUE, portgroups=(web, PortGroup("db")), aggregate=Bandwidth(None, Rate(100)))
+    desired = wanted(host, blue, nics=(nic(), nic(2, portgroup="db"), nic(3)))
+    ours, whole = desired.wirings["br-blue"].pools
+    assert (ours.name, ours.inbound, ours.outbound) == ("blue/web", Meter(10000, 2500), Meter(20000, 800))
+    assert (whole.name, whole.inbound, whole.outbound) == ("blue", None, Meter(800, 256))
+    assert [wire(desired, tap).pools for tap in ("vnet1", "vnet2", "vnet3")] == [("blue/web", "blue"), ("blue",), ("blue/web", "blue")]
+    assert ours.number != whole.number
+
+
 # Addresses.
 
 
@@ -149,7 +237,7 @@ def test_a_network_whose_isolated_ports_are_on_other_hosts_is_isolating_here_too
 
 def test_a_bridge_knows_its_uplink_its_patch_and_whether_the_host_is_reached(host: FakeHost) -> None:
     host.addresses = {HV1}
-    uplinked = wanted(host, replace(BLUE, uplink=Uplink(IfName("eth1")), policy=Policy(host=True)), nics=())
+    uplinked = wanted(host, replace(BLUE, uplink=Uplink((IfName("eth1"),)), policy=Policy(host=True)), nics=())
     assert uplinked.wirings["br-blue"] == NetworkWiring(uplinks=("eth1",), host=True)
     wiring = wanted(host, replace(BLUE, overlay=mesh(100)), nics=()).wirings["br-blue"]
     assert [name.startswith("tun-") for name in wiring.patches] == [True]

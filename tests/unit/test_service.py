@@ -227,8 +227,8 @@ def test_looking_says_what_a_pass_would_do_and_does_nothing(service: Service, ho
 
 def test_drops_are_told_by_port_and_reason(service: Service, host: Away) -> None:
     service.serve([network("blue", 1)])
-    _, observed, _ = service.look()
-    assert service.drops(observed) == []
+    desired, observed, _ = service.look()
+    assert service.drops(desired, observed) == []
 
 
 def test_nothing_is_pruned_before_libvirt_has_been_listed(service: Service, host: Away, tmp_path: Path) -> None:

@@ -12,7 +12,23 @@ from fakes import FakeHost, mac_of, uuid_of
 
 from vnetd.drops import Drop
 from vnetd.model.names import IfName
-from vnetd.model.network import Guard, Inventory, Network, Nic, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink, Vlan, VlanMode
+from vnetd.model.network import (
+    Bond,
+    BondMode,
+    Guard,
+    Inventory,
+    Lacp,
+    Network,
+    Nic,
+    Overlay,
+    OverlayType,
+    Peer,
+    Policy,
+    PortGroup,
+    Uplink,
+    Vlan,
+    VlanMode,
+)
 from vnetd.reconcile import look, reconcile
 from vnetd.status import as_text, report
 
@@ -56,7 +72,10 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "bridge": "br-blue",
                 "state": "up",
                 "overlay": {"type": "gre", "segment": 100, "local": "192.0.2.11", "peers": 1},
+                "parent": None,
                 "uplink": None,
+                "bond": None,
+                "joints": [],
                 "dropped": {},
                 "ports": 1,
                 "error": None,
@@ -111,7 +130,7 @@ def test_an_empty_host_is_told_as_empty(host: FakeHost) -> None:
 
 def test_every_object_carries_its_own_error(running: FakeHost) -> None:
     other = replace(WEB, tap=IfName("vnet2"), mac=mac_of(2), owner="db")
-    found = status(running, Inventory((replace(BLUE, uplink=Uplink(IfName("eth9"))),), (WEB, other), complete=True))
+    found = status(running, Inventory((replace(BLUE, uplink=Uplink((IfName("eth9"),))),), (WEB, other), complete=True))
     (network,) = found["networks"]
     assert network["state"] == "error"
     assert "its uplink eth9 is not on this host" in network["error"]
@@ -188,7 +207,7 @@ def test_the_table_has_a_line_for_each_object(running: FakeHost) -> None:
     text = as_text(found)
     lines = rows(text)
     assert text.startswith("vnetd 1.2 runs with pid 42, libvirt: connected\n\n")
-    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "peers", "-", "1", "3", "second", "VLAN", "tag", "up"]
+    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "peers", "-", "-", "1", "3", "second", "VLAN", "tag", "up"]
     assert lines["vnet1"] == ["vnet1", "web", "blue", "web", mac_of(1), "VLAN", "10", "mac", "7", "foreign", "source", "MAC", "up"]
     assert all(line == line.rstrip() for line in text.splitlines())
 
@@ -212,6 +231,48 @@ def test_the_daemons_trouble_stands_in_the_first_line(running: FakeHost) -> None
     found = status(running)
     found["daemon"] = {"pid": 42, "version": "1.2", "libvirt": "away", "trouble": "ovsdb-server is away"}
     assert as_text(found).splitlines()[0] == "vnetd 1.2 runs with pid 42, libvirt: away, in trouble: ovsdb-server is away"
+
+
+def test_a_bond_is_told_with_its_nics(host: FakeHost) -> None:
+    host.link_comes("eth2", up=False)
+    uplink = Uplink(tuple(map(IfName, ("eth1", "eth2", "eth9"))), bond=Bond(IfName("bond0"), BondMode.BALANCE_TCP, Lacp.ACTIVE))
+    inventory = Inventory((Network("wire", uuid_of(4), IfName("br-wire"), uplink=uplink),), complete=True)
+    reconcile(inventory, host.rim())
+    host.links["eth2"] = False
+    (found,) = status(host, inventory)["networks"]
+    assert found["uplink"] == "eth1,eth2,eth9"
+    assert found["bond"] == {
+        "name": "bond0",
+        "mode": "balance-tcp",
+        "lacp": "active",
+        "members": [
+            {"name": "eth1", "link": "up", "lacp": None, "error": None},
+            {"name": "eth2", "link": "down", "lacp": None, "error": None},
+            {"name": "eth9", "link": "missing", "lacp": None, "error": None},
+        ],
+    }
+    assert "bond0 (balance-tcp, LACP without answer): eth1 up, eth2 down, eth9 missing" in as_text(status(host, inventory))
+
+
+def test_joined_bridges_and_vlans_of_bridges_are_told(running: FakeHost) -> None:
+    lan = Network("lan", uuid_of(4), IfName("br-lan"), patches=(IfName("br-user"),))
+    vlan = Network("vlan", uuid_of(5), IfName("br-vlan"))
+    running.hand_bridge("br-user")
+    reconcile(Inventory((BLUE, lan), (WEB,), complete=True), running.rim())
+    running.hand_fake_bridge("br-vlan", "br-lan", 7)
+    inventory = Inventory((BLUE, lan, vlan), (WEB,), complete=True)
+    reconcile(inventory, running.rim())
+    found = status(running, inventory)
+    networks = {one["name"]: one for one in found["networks"]}
+    assert [(one["bridge"], one["state"]) for one in networks["lan"]["joints"]] == [("br-user", "up")]
+    assert (networks["vlan"]["state"], networks["vlan"]["parent"]) == ("up", {"bridge": "br-lan", "vlan": 7})
+    assert (networks["lan"]["parent"], networks["vlan"]["joints"]) == (None, [])
+    assert [port["tap"] for port in found["ports"]] == ["vnet1"]
+    text = as_text(found)
+    assert rows(text)["lan"][:6] == ["lan", "br-lan", "-", "-", "br-user", "0"]
+    assert rows(text)["vlan"][:9] == ["vlan", "br-vlan", "-", "-", "VLAN", "7", "of", "br-lan", "0"]
+    running.hand_delete_port(networks["lan"]["joints"][0]["port"])
+    assert status(running, inventory)["networks"][1]["joints"][0]["state"] == "missing"
 
 
 @pytest.mark.parametrize("guard", list(Guard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,6 +22,12 @@ BLUE_XML = network_xml("blue", 1)
 WEB_XML = domain_xml("web", 9, nic_xml(1, "blue", "vnet1", source=f"portid='{PORT}'"))
 PORT_XML = port_xml(1, "web", 9, 5).replace("<networkport>", "<networkport network='blue'>").encode()
 NOW = time.time()
+"""When the test began: the store forgets what is a minute old, and all the tests together take longer."""
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "NOW", time.time())
 
 
 @pytest.fixture
@@ -357,3 +364,50 @@ def test_nothing_is_pruned_while_something_was_never_readable(store: Store) -> N
     assert not found.complete
     store.sync(time.time() + 1, {}, {})
     assert store.inventory(complete=True).complete
+
+
+# Processes that look without the lock.
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_gone_and_no_fault(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook reads the spool before it has its turn."""
+    for kind, key, text in ((Kind.NETWORK, BLUE, BLUE_XML), (Kind.DOMAIN, WEB, WEB_XML)):
+        store.put(kind, key, text)
+    read = Path.read_bytes
+
+    def vanishing(path: Path) -> bytes:
+        if path.stem == WEB:
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    fresh = again(store)
+    assert fresh.get(Kind.DOMAIN, WEB) is None
+    assert [network.name for network in fresh.networks()] == ["blue"]
+
+
+def test_two_processes_may_forget_the_same_mark_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(Kind.DOMAIN, WEB, WEB_XML)
+    store.put(Kind.PORT, PORT, PORT_XML)
+    store.drop(Kind.PORT, PORT)
+    remove = Path.unlink
+
+    def late(path: Path, missing_ok: bool = False) -> None:
+        remove(path)
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", late)
+    store.drop(Kind.DOMAIN, WEB)
+    assert [name for name in files(store) if "xml" in name] == []
+
+
+def test_two_processes_may_make_the_spool_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Path.mkdir
+
+    def late(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        make(path, mode, parents, exist_ok)
+        make(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    store.load()
+    assert {path.name for path in store.root.iterdir()} == {str(kind) for kind in Kind}

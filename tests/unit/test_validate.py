@@ -166,6 +166,117 @@ def test_networks_that_are_not_given_are_not_missed(write):
     assert run(path, BLUE).exit_code == 0
 
 
+# Networks: what vnetd serves of one another is what it says itself.
+
+
+def net(name: str, ours: str = "", bridge: str = "") -> str:
+    return (
+        f"<network><name>{name}</name><metadata><v:network xmlns:v='{NETWORK_NS}'>{ours}</v:network></metadata>"
+        f"<forward mode='bridge'/><bridge name='{bridge or f'br-{name}'}'/><virtualport type='openvswitch'/></network>"
+    )
+
+
+def mesh(kind: str, segment: int, *addresses: str) -> str:
+    peers = "".join(f"<v:peer name='{address}' address='{address}'/>" for address in addresses)
+    return f"<v:overlay type='{kind}' segment='{segment}'>{peers}</v:overlay>"
+
+
+def uplink(dev: str) -> str:
+    return f"<v:uplink dev='{dev}'/>"
+
+
+def patches(*bridges: str) -> str:
+    return "".join(f"<v:patch bridge='{bridge}'/>" for bridge in bridges)
+
+
+ISOLATED = "<v:policy isolated='yes'/>"
+BOND = "<v:uplink bond='bond0'><v:nic dev='eth1'/><v:nic dev='eth2'/></v:uplink>"
+NOT_TOGETHER = {
+    "one bridge": ({"a": net("a"), "b": net("b", bridge="br-a")}, "b", "its bridge br-a is network a's already"),
+    "one NIC": (
+        {"a": net("a", uplink("eth1")), "b": net("b", uplink("eth1"))},
+        "b",
+        "its uplink eth1 is an uplink of bridge br-a already; write another NIC",
+    ),
+    "a NIC of a bond": ({"a": net("a", BOND), "b": net("b", uplink("eth2"))}, "b", "its uplink eth2 is an uplink of bridge br-a already"),
+    "one bond": (
+        {"a": net("a", BOND), "b": net("b", BOND.replace("eth1", "eth3").replace("eth2", "eth4"))},
+        "b",
+        "its bond's name bond0 is that of a port of bridge",
+    ),
+    "one segment": (
+        {"a": net("a", mesh("gre", 7, "192.0.2.1", "192.0.2.2")), "b": net("b", mesh("gre", 7, "192.0.2.3", "192.0.2.4"))},
+        "b",
+        "its gre segment 7 is network a's already; write another segment",
+    ),
+    "the segment of isolated ports": (
+        {"a": net("a", mesh("vxlan", 7, "192.0.2.1", "192.0.2.2") + ISOLATED), "b": net("b", mesh("vxlan", 8388615, "192.0.2.1"))},
+        "b",
+        "its vxlan segment 8388615 is network a's already",
+    ),
+    "a patch to two uplinks": (
+        {"a": net("a", uplink("eth1")), "b": net("b", uplink("eth2")), "c": net("c", patches("br-a", "br-b"))},
+        "c",
+        "its patch to br-b would give what it joins (br-a, br-b, br-c) more than one way out",
+    ),
+    "two uplinks at the ends of a chain": (
+        {
+            "a": net("a", uplink("eth1")),
+            "b": net("b", patches("br-a")),
+            "c": net("c", patches("br-b", "br-d")),
+            "d": net("d", mesh("gre", 7, "192.0.2.1", "192.0.2.2")),
+        },
+        "c",
+        "more than one way out: uplink eth1 of br-a, overlay gre 7 of br-d",
+    ),
+    "a circle": (
+        {"a": net("a", patches("br-b")), "b": net("b", patches("br-c")), "c": net("c", patches("br-a"))},
+        "c",
+        "its patch to br-a would close a circle",
+    ),
+    "the bridge of the tunnels": ({"a": net("a", bridge="br-tun")}, "a", "br-tun is the bridge of the tunnels"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_TOGETHER)
+def test_networks_that_vnetd_does_not_serve_together(faults, case):
+    texts, whose, words = NOT_TOGETHER[case]
+    for order in (texts, dict(reversed(texts.items()))):
+        ((file, text),) = faults(**order)
+        assert (file, text.partition(": ")[0]) == (whose, f"<network> {whose}")
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"a": net("a", uplink("eth1")), "b": net("b", patches("br-a")), "c": net("c", patches("br-a"))},
+        # Bridges that are not given may be anything, and hosts that are not known have any NIC.
+        {"a": net("a", patches("br0", "br1")), "b": net("b", uplink("enp7s0"))},
+        {"a": net("a", mesh("gre", 7, "192.0.2.1")), "b": net("b", mesh("vxlan", 7, "192.0.2.1"))},
+        {"a": net("a", mesh("gre", 7, "192.0.2.1")), "b": net("b", mesh("gre", 8, "192.0.2.1"))},
+        {"a": net("a", patches("br-b")), "b": net("b", patches("br-a"))},
+        # One network, in two files.
+        {"a": net("a", uplink("eth1")), "b": net("a", uplink("eth1"))},
+    ],
+)
+def test_networks_that_vnetd_serves_together(faults, texts):
+    assert faults(**texts) == []
+
+
+def test_a_guest_that_vnetd_refuses_by_its_vlans(write):
+    tunnel = "<portgroup name='q'><vlan><tag id='20'/></vlan></portgroup></network>"
+    blue = net("blue", "<v:portgroup name='q'><v:vlan mode='dot1q-tunnel'/></v:portgroup>")[: -len("</network>")] + tunnel
+    trunk = nic("q").replace("</interface>", "<vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan></interface>")
+    files = write("blue.xml", blue), write("vm.xml", guest(trunk))
+    result = run(*files)
+    assert result.exit_code == 2
+    assert result.output.splitlines() == [
+        f"{files[0]}: network blue: good",
+        f"{files[1]}: <interface>: portgroup q is a dot1q-tunnel and the port trunk 1,2; give it one plain <tag>, its service VLAN",
+    ]
+
+
 # Addresses: each NIC of a network has its own.
 
 M1, M2 = "52:54:00:00:00:a1", "52:54:00:00:00:a2"

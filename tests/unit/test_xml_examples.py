@@ -10,7 +10,10 @@ from vnetd.model.names import IfName, Mac
 from vnetd.model.network import (
     Bandwidth,
     Binding,
+    Bond,
+    BondMode,
     Guard,
+    Lacp,
     Network,
     Nic,
     Overlay,
@@ -18,6 +21,8 @@ from vnetd.model.network import (
     Peer,
     Policy,
     PortGroup,
+    QinQ,
+    Qos,
     Rate,
     Uplink,
     Vlan,
@@ -45,8 +50,8 @@ def peers(count: int, prefix: str) -> tuple[Peer, ...]:
 
 NETWORKS = {
     "isolated.xml": Network("isolated", "", IfName("br-isolated")),
-    "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink(IfName("eth1"))),
-    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink(IfName("eth1"))),
+    "flat-uplink.xml": Network("flat", "", IfName("br-flat"), uplink=Uplink((IfName("eth1"),))),
+    "vlan-portgroups.xml": Network("lan", "", IfName("br-lan"), portgroups=VLANS, uplink=Uplink((IfName("eth2"),))),
     "overlay-gre.xml": Network(
         "blue", "", IfName("br-blue"), portgroups=VLANS, overlay=Overlay(OverlayType.GRE, 100, peers(5, "192.0.2."))
     ),
@@ -85,35 +90,82 @@ NETWORKS = {
             Binding(Mac("52:54:00:00:00:07"), ip_network("2001:db8:77::/64")),
         ),
     ),
+    "qinq.xml": Network(
+        "metro",
+        "",
+        IfName("br-metro"),
+        portgroups=(
+            PortGroup("customer-a", vlan=Vlan(VlanMode.ACCESS, 100), qinq=QinQ((10, 20), 0x88A8)),
+            PortGroup("customer-b", vlan=Vlan(VlanMode.ACCESS, 200), qinq=QinQ((), 0x88A8)),
+        ),
+        uplink=Uplink((IfName("eth3"),)),
+    ),
+    "bond-uplink.xml": Network(
+        "rack",
+        "",
+        IfName("br-rack"),
+        portgroups=VLANS[:2],
+        uplink=Uplink((IfName("eth4"), IfName("eth5")), bond=Bond(IfName("bond0"), BondMode.BALANCE_TCP, Lacp.ACTIVE)),
+    ),
+    "patch.xml": Network("office", "", IfName("br-office"), vlan=Vlan(VlanMode.ACCESS, 10), patches=(IfName("br0"),)),
+    "bandwidth.xml": Network(
+        "metered",
+        "",
+        IfName("br-metered"),
+        portgroups=(
+            PortGroup(
+                "small",
+                default=True,
+                bandwidth=Bandwidth(Rate(6250, 12500, 1024), Rate(12500, None, 1024)),
+                aggregate=Bandwidth(Rate(25000), Rate(25000)),
+            ),
+            PortGroup("phones", bandwidth=Bandwidth(Rate(125, 125), Rate(125)), qos=Qos(pps=1000, dscp=46)),
+        ),
+        qos=Qos(pps=50000, trust=False),
+        aggregate=Bandwidth(Rate(125000, None, 4096), Rate(125000, None, 4096)),
+    ),
 }
 
 GUESTS = {
-    "domain-portgroup.xml": Nic(Mac("52:54:00:00:00:01"), network="blue", portgroup="vlan-10", owner="vm1"),
-    "domain-trunk.xml": Nic(Mac("52:54:00:00:00:02"), network="blue", portgroup="vlan-all", policy=Policy(Guard.NONE), owner="router1"),
+    "domain-portgroup.xml": Nic(Mac("52:54:00:00:00:01"), network="blue", portgroup="vlan-10", mtu=1454, owner="vm1"),
+    "domain-trunk.xml": Nic(
+        Mac("52:54:00:00:00:02"), network="blue", portgroup="vlan-all", mtu=1454, policy=Policy(Guard.NONE), owner="router1"
+    ),
     "domain-own-vlan.xml": Nic(
         Mac("52:54:00:00:00:03"),
         network="blue",
         vlan=Vlan(VlanMode.ACCESS, 30),
         bandwidth=Bandwidth(Rate(12500, 25000, 1024), Rate(6250, None, 512)),
+        mtu=1454,
         owner="vm3",
     ),
-    "domain-ethernet.xml": Nic(Mac("52:54:00:00:00:04"), tap=IfName("tap0"), owner="vm4"),
+    "domain-ethernet.xml": Nic(Mac("52:54:00:00:00:04"), tap=IfName("tap0"), mtu=1454, owner="vm4"),
     "domain-strict.xml": Nic(
         Mac("52:54:00:00:00:05"),
         network="strict",
         portgroup="vlan-10",
+        mtu=1454,
         addresses=(ip_network("10.0.10.5"), ip_network("2001:db8:10::5")),
         owner="vm5",
+    ),
+    "domain-limits.xml": Nic(
+        Mac("52:54:00:00:00:09"),
+        network="metered",
+        portgroup="small",
+        bandwidth=Bandwidth(Rate(25000, 25000, 2048), Rate(25000, None, 2048)),
+        qos=Qos(pps=0, dscp=10),
+        owner="vm6",
     ),
 }
 
 TAPS = {
-    "taps/tap0.xml": Nic(None, network="blue", portgroup="vlan-20", tap=IfName("tap0"), policy=Policy(Guard.MAC), owner="tap0"),
+    "taps/tap0.xml": Nic(None, network="blue", portgroup="vlan-20", tap=IfName("tap0"), mtu=1454, policy=Policy(Guard.MAC), owner="tap0"),
     "taps/tap1.xml": Nic(
         Mac("52:54:00:00:00:06"),
         network="strict",
         portgroup="vlan-20",
         tap=IfName("tap1"),
+        mtu=1454,
         policy=Policy(flood=1000),
         addresses=(ip_network("10.0.20.6"), ip_network("2001:db8:20::/120")),
         owner="tap1",

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import libvirt
 
 from vnetd.errors import Unavailable
-from vnetd.xmlread import with_definition
 
 T = TypeVar("T", libvirt.virDomain, libvirt.virNetwork)
 
@@ -37,6 +37,8 @@ class Listing:
     began: float
     networks: dict[str, bytes] = field(default_factory=dict)
     domains: dict[str, bytes] = field(default_factory=dict)
+    defined: dict[str, bytes] = field(default_factory=dict)
+    """The networks that run, as they were last defined."""
 
 
 def _quiet(context: object, error: object) -> None:
@@ -60,25 +62,60 @@ def read_once(uri: str = URI) -> Listing:
         connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What people have written, as XML by name: active networks, and guests whether they run or not."""
+
+    networks: dict[str, bytes] = field(default_factory=dict)
+    guests: dict[str, bytes] = field(default_factory=dict)
+    running: dict[str, bytes] = field(default_factory=dict)
+    """Guests as they run, with what was plugged since."""
+
+
+def read_definitions(uri: str = URI) -> Definitions:
+    """All definitions, over a connection of its own. Raises Unavailable when libvirt is away."""
+    found = Definitions()
+    try:
+        connection = libvirt.openReadOnly(uri)
+        try:
+            for network in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
+                _collect(found.networks, network, _defined_xml, network.name())
+            for domain in connection.listAllDomains():
+                _collect(found.guests, domain, lambda one: one.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).encode(), domain.name())
+                with _unless_gone():
+                    if domain.isActive():
+                        _collect(found.running, domain, _domain_xml, domain.name())
+        finally:
+            connection.close()
+    except libvirt.libvirtError as error:
+        raise Unavailable(f"libvirt does not answer on {uri}: {error}") from None
+    return found
+
+
 def _list(connection: libvirt.virConnect) -> Listing:
     listing = Listing(time.time())
     for network in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
-        _collect(listing.networks, network, _network_xml)
+        _collect(listing.networks, network, _running_xml)
+        _collect(listing.defined, network, _defined_xml)
     for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
         _collect(listing.domains, domain, _domain_xml)
     return listing
 
 
-def _network_xml(network: libvirt.virNetwork) -> bytes:
-    """What runs, with vnetd's part as it was last defined: that takes effect without a restart of the network."""
-    running: str = network.XMLDesc(0)
+def _running_xml(network: libvirt.virNetwork) -> bytes:
+    text: str = network.XMLDesc(0)
+    return text.encode()
+
+
+def _defined_xml(network: libvirt.virNetwork) -> bytes:
+    """As it was defined last; a libvirt driver that knows one definition only has that of the network that runs."""
     try:
-        defined: str = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+        text: str = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
             raise
-        return running.encode()  # This libvirt driver knows one definition only.
-    return with_definition(running.encode(), defined.encode())
+        return _running_xml(network)
+    return text.encode()
 
 
 def _domain_xml(domain: libvirt.virDomain) -> bytes:
@@ -86,9 +123,16 @@ def _domain_xml(domain: libvirt.virDomain) -> bytes:
     return text.encode()
 
 
-def _collect(into: dict[str, bytes], thing: T, text: Callable[[T], bytes]) -> None:
+def _collect(into: dict[str, bytes], thing: T, text: Callable[[T], bytes], key: str = "") -> None:
+    with _unless_gone():
+        into[key or thing.UUIDString()] = text(thing)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """What was listed may have gone before it is asked about, a transient guest most of all, and the others are still there."""
     try:
-        into[thing.UUIDString()] = text(thing)
+        yield
     except libvirt.libvirtError as error:
         gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
         if error.get_error_code() not in gone:

@@ -6,27 +6,32 @@ Python takes a millisecond a link and a hypervisor has hundreds of taps.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Callable, Collection, Iterator
+from ipaddress import ip_interface
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK
 
+from vnetd.adapters.leaves import QUEUE_0, Leaves
 from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
-from vnetd.model.state import Host, Link, Quiet
+from vnetd.model.names import IpInterface
+from vnetd.model.shaping import Leaf
+from vnetd.model.state import USERSPACE, Host, Link, Quiet
 from vnetd.settings import Settings
 
 LOG = logging.getLogger("vnetd.netlink")
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
+_IFF_RUNNING = 0x40
 _GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 _LINK_EVENTS = frozenset({"RTM_NEWLINK", "RTM_DELLINK"})
 
@@ -37,20 +42,23 @@ class Netlink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._route = IPRoute()
-        self._quiet = QuietLinks(userspace=settings.datapath_type == "netdev")
-        self._known: tuple[frozenset[IPv4Address | IPv6Address], frozenset[str]] | None = None
+        self._quiet = QuietLinks(userspace=settings.datapath_type == USERSPACE)
+        self._leaves = Leaves()
+        self._known: tuple[dict[str, tuple[IpInterface, ...]], frozenset[str]] | None = None
 
     def close(self) -> None:
         self._route.close()
         self._quiet.close()
+        self._leaves.close()
 
     def host(self) -> Host:
         """Addresses, links and the NICs of default routes, now."""
         if self._known is None:
-            self._known = frozenset(self._addresses()), frozenset(self._default_route())
-        addresses, default_route = self._known
+            self._known = self._addresses(), frozenset(self._default_route())
+        carried, default_route = self._known
         return Host(
-            addresses=addresses,
+            addresses=frozenset(one.ip for addresses in carried.values() for one in addresses),
+            carried=carried,
             links=self._links(),
             default_route=default_route,
             datapath=self._settings.datapath_type,
@@ -80,17 +88,43 @@ class Netlink:
         """Make a link as quiet as ``Quiet`` says. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
         self._quiet.make(name, Quiet(level))
 
+    def leaves(self, names: Collection[str]) -> dict[str, Leaf]:
+        """The queues of those of these links that have a limit now. Raises WorldError."""
+        return self._leaves.seen(names)
+
+    def set_leaf(self, name: str, frames: int) -> None:
+        """Let so many frames wait under a link's limit. One that has gone meanwhile is no error. Raises WorldError when it is refused."""
+        try:
+            index = socket.if_nametoindex(name)
+        except OSError:
+            return
+        try:
+            # Without a handle of its own a pfifo is changed in place, and any other qdisc that is there replaced.
+            self._route.tc("replace", "pfifo", index, 0, parent=QUEUE_0, limit=frames)
+            self._leaves.lend(index)
+        except (NetlinkError, OSError) as error:
+            if getattr(error, "code", None) == errno.ENODEV or getattr(error, "errno", None) in (errno.ENODEV, errno.ENXIO):
+                return
+            text = f"no queue of {frames} can be set under its limit: {error}; tc class show dev {name} shows what limits it"
+            raise WorldError(text) from None
+
     def _links(self) -> dict[str, Link]:
         found = list(_flags())
         levels = self._quiet.levels((name, index) for name, index, _ in found)
-        return {name: Link(up=bool(flags & _IFF_UP), index=index, quiet=levels[name, index]) for name, index, flags in found}
+        return {
+            name: Link(up=bool(flags & _IFF_UP), index=index, quiet=levels[name, index], carrier=bool(flags & _IFF_RUNNING))
+            for name, index, flags in found
+        }
 
-    def _addresses(self) -> list[IPv4Address | IPv6Address]:
-        found: list[IPv4Address | IPv6Address] = []
+    def _addresses(self) -> dict[str, tuple[IpInterface, ...]]:
+        """The addresses of each link. One of a link that has just gone is nobody's."""
+        names = dict(socket.if_nameindex())
+        found: dict[str, tuple[IpInterface, ...]] = {}
         for message in self._route.get_addr():
             text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            if text:
-                found.append(ip_address(text))
+            name = names.get(message["index"])
+            if text and name:
+                found[name] = (*found.get(name, ()), ip_interface(f"{text}/{message['prefixlen']}"))
         return found
 
     def _default_route(self) -> list[str]:

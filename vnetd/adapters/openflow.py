@@ -1,4 +1,4 @@
-"""OpenFlow by ``ovs-ofctl``: flows of one bridge as the switch prints them, and bundles of changes; meters without a process.
+"""OpenFlow by ``ovs-ofctl``: flows of one bridge as the switch prints them, and bundles of changes; meters and groups without a process.
 
 Strategy: the text of ``dump-flows`` is what flow values render to, so a table is a
 set of lines. A change is one bundle (OpenFlow 1.4), atomic: traffic meets the old
@@ -14,16 +14,16 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vnetd.adapters import fragments, meters
+from vnetd.adapters import fragments, groups, meters
 from vnetd.adapters.conversation import NoSuchBridge
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import FRAGMENTS, Meter, Table
-from vnetd.plan import ChangeFlows, ChangeMeters, flow_key
+from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 
 RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
@@ -46,7 +46,7 @@ class OpenFlow:
             self._known.pop(bridge, None)
 
     def table(self, bridge: str) -> Table:
-        """All flows and meters of ``bridge``; an empty table where the switch has no such bridge yet."""
+        """All flows, meters and groups of ``bridge``; an empty table where the switch has no such bridge yet."""
         if bridge not in self._known:
             self._known[bridge] = self._read(bridge)
         return self._known[bridge]
@@ -57,7 +57,8 @@ class OpenFlow:
         except NoSuchBridge:
             return Table()
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
-        return Table(lines, self._meters(bridge), fragments.read_mode(_management(bridge)))
+        path = _management(bridge)
+        return Table(lines, self._meters(bridge), fragments.read_mode(path), groups.read_groups(path))
 
     def _meters(self, bridge: str) -> dict[int, Meter]:
         return meters.read_meters(_management(bridge))
@@ -80,6 +81,16 @@ class OpenFlow:
         self.forget(bridge)
         fragments.set_mode(_management(bridge), FRAGMENTS)
 
+    def put_groups(self, step: ChangeGroups) -> None:
+        """Make groups; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
+        self.forget(step.bridge)
+        groups.put_groups(_management(step.bridge), step.put)
+
+    def drop_groups(self, step: ChangeGroups) -> None:
+        """Delete groups; one that is gone is success."""
+        self.forget(step.bridge)
+        groups.drop_groups(_management(step.bridge), step.drop)
+
     def put_meters(self, step: ChangeMeters) -> None:
         """Set meters; flows that name them come afterwards. Raises WorldError for one that the switch cannot have."""
         self.forget(step.bridge)
@@ -89,6 +100,13 @@ class OpenFlow:
         """Delete meters; one that is gone is success."""
         self.forget(step.bridge)
         _complain(meters.drop_meters(_management(step.bridge), step.drop))
+
+    def unlearn(self, bridge: str) -> None:
+        """Forget all that NORMAL has learned on ``bridge``, of which OpenFlow knows nothing; a bridge that is gone is success."""
+        try:
+            _run(["ovs-appctl", f"--timeout={TIMEOUT}", "fdb/flush", bridge])
+        except NoSuchBridge:
+            return
 
     def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
         """(packets, bytes) that each meter of ``bridge`` has dropped. Raises NoSuchBridge where there is no such bridge yet."""
@@ -123,22 +141,25 @@ def _cookie_of(line: str) -> str:
 
 def _ofctl(*arguments: str, stdin: str | None = None) -> str:
     # With names, ovs-ofctl first asks for every port and table of the bridge, which takes twice as long as the work itself.
-    command = ["ovs-ofctl", "-O", "OpenFlow14", "--no-names", f"--timeout={TIMEOUT}", *arguments]
+    return _run(["ovs-ofctl", "-O", "OpenFlow14", "--no-names", f"--timeout={TIMEOUT}", *arguments], stdin)
+
+
+def _run(command: Sequence[str], stdin: str | None = None) -> str:
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, close_fds=False, check=False, timeout=TIMEOUT + 5)
     except FileNotFoundError:
-        raise Unavailable("ovs-ofctl is not installed; apt-get install openvswitch-switch") from None
+        raise Unavailable(f"{command[0]} is not installed; apt-get install openvswitch-switch") from None
     except subprocess.TimeoutExpired:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s") from None
     if done.returncode == -signal.SIGALRM:
         raise Unavailable(f"ovs-vswitchd did not answer within {TIMEOUT} s")
     if done.returncode != 0:
-        text = " ".join(done.stderr.split()) or f"ovs-ofctl ended with {done.returncode}"
-        if "is not a bridge or a socket" in text:
+        text = " ".join(done.stderr.split()) or f"{command[0]} ended with {done.returncode}"
+        if "is not a bridge or a socket" in text or "no such bridge" in text:
             raise NoSuchBridge(f"ovs-vswitchd does not run, or has not made the bridge yet: {text}")
         if "version negotiation failed" in text:
             raise WorldError(f"the bridge does not speak OpenFlow 1.4: {text}")
-        if "Connection refused" in text or "failed to connect" in text:
+        if "Connection refused" in text or "failed to connect" in text or "cannot connect" in text or "cannot read pidfile" in text:
             raise Unavailable(f"ovs-vswitchd does not answer: {text}")
         raise WorldError(f"the switch refused: {text}")
     return done.stdout

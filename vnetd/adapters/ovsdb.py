@@ -12,17 +12,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ovsdbapp.backend.ovs_idl import command, connection, idlutils
 from ovsdbapp.exceptions import TimeoutException
 from ovsdbapp.schema.open_vswitch import impl_idl
 
+from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan, vlan_limit
 from vnetd.errors import Unavailable, WorldError
-from vnetd.model.network import Vlan, VlanMode
-from vnetd.model.state import OWNER, ROLE, Bridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
-from vnetd.plan import FAIL_MODE, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
+from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
+from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
 
 SOCKET = "/run/openvswitch/db.sock"
 T = TypeVar("T")
@@ -31,16 +31,22 @@ TIMEOUT = 10
 """Seconds until a transaction that ovs-vswitchd does not act on is given up."""
 
 _COLUMNS = {
-    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
-    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids"],
-    "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids", "qos"],
+    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids"],
+    "Port": [
+        "name", "interfaces", "tag", "trunks", "vlan_mode", "cvlans", "other_config", "bond_mode", "lacp", "fake_bridge",
+        "external_ids", "qos",
+    ],
     "Interface": [
         "name", "type", "options", "external_ids", "mtu_request", "ofport", "error",
-        "ingress_policing_rate", "ingress_policing_burst",
+        "ingress_policing_rate", "ingress_policing_burst", "lacp_current",
     ],
     "QoS": ["type", "queues", "other_config", "external_ids"],
     "Queue": ["other_config", "external_ids"],
 }  # fmt: skip
+
+_AGEING = "mac-aging-time"
+"""Bridge.other_config."""
 
 logging.getLogger("ovsdbapp").setLevel(logging.CRITICAL)
 # ovsdbapp logs what it also raises; what matters is said once, by whoever called.
@@ -52,47 +58,18 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
     changed: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen = _Seen()
+        self.seen = SeenPorts()
         super().__init__(*args, **kwargs)
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         self.seen.forget(row.uuid)
-        if self.changed is not None and row._table.name != "Open_vSwitch":
+        if self.changed is not None and (row._table.name != "Open_vSwitch" or _is_setting(updates)):
             self.changed()
 
 
-class _Seen:
-    """Values of port rows, kept until the port's row, its interface's or its queues' changes: reading a row costs 0.15 ms."""
-
-    def __init__(self) -> None:
-        self._ports: dict[Any, SeenPort] = {}
-        self._depends: dict[Any, Any] = {}
-
-    def forget(self, uuid: Any) -> None:
-        """The row with this UUID has changed."""
-        self._ports.pop(self._depends.get(uuid, uuid), None)
-
-    def port(self, row: Any, bridge: str) -> SeenPort:
-        """The value of a Port row."""
-        found = self._ports.get(row.uuid)
-        if found is None or found.port.bridge != bridge:
-            found = self._ports[row.uuid] = _seen_port(row, bridge)
-            for part in _parts(row):
-                self._depends[part.uuid] = row.uuid
-        return found
-
-    def keep(self, uuids: set[Any]) -> None:
-        """Drop what belongs to rows that are gone."""
-        if len(self._ports) > len(uuids):
-            self._ports = {uuid: seen for uuid, seen in self._ports.items() if uuid in uuids}
-            self._depends = {part: uuid for part, uuid in self._depends.items() if uuid in uuids}
-
-
-def _parts(row: Any) -> Iterator[Any]:
-    yield from row.interfaces
-    for qos in row.qos:
-        yield qos
-        yield from qos.queues.values()
+def _is_setting(updates: Any) -> bool:
+    """Whether the row Open_vSwitch has changed in more than its counters and its list of bridges."""
+    return "other_config" in (getattr(updates, "_data", None) or {})
 
 
 class Ovsdb:
@@ -176,26 +153,36 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
     def run_idl(self, txn: Any) -> None:
         bridges: dict[str, SeenBridge] = {}
         ports: dict[str, SeenPort] = {}
+        fakes: dict[str, FakeBridge] = {}
         shaped: set[Any] = set()
         uuids: set[Any] = set()
         seen = self.api.idl.seen
         for row in self.api.tables["Bridge"].rows.values():
+            sealed = False
+            for port in row.ports:
+                uuids.add(port.uuid)
+                value, fake = seen.port(port, row.name)
+                if value.port.name == row.name:
+                    sealed = value.port.vlan == SEALED
+                    continue
+                ports[value.port.name] = value
+                if fake is not None:
+                    fakes[value.port.name] = FakeBridge(row.name, fake)
             bridges[row.name] = SeenBridge(
                 row.name,
                 row.external_ids.get(OWNER, ""),
                 row.datapath_type or "system",
-                _first(row.fail_mode) or "standalone",
+                first(row.fail_mode) or "standalone",
                 tuple(row.protocols),
+                sealed,
+                row.other_config.get(_AGEING, ""),
             )
-            for port in row.ports:
-                uuids.add(port.uuid)
-                value = seen.port(port, row.name)
-                if value.port.name != row.name:
-                    ports[value.port.name] = value
         if self.api.tables["QoS"].rows or self.api.tables["Queue"].rows:
             shaped = {port.qos[0].uuid for port in self.api.tables["Port"].rows.values() if port.qos}
         seen.keep(uuids)
-        self.result = Rows(bridges, ports, sum(1 for _ in _strays(self.api, shaped)))
+        ovs = self.api._ovs
+        strays = sum(1 for _ in _strays(self.api, shaped))
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
@@ -209,49 +196,6 @@ def _strays(api: Any, used: set[Any]) -> Iterable[Any]:
     for row in api.tables["Queue"].rows.values():
         if row.uuid not in used_queues and ROLE in row.external_ids:
             yield row
-
-
-def _seen_port(row: Any, bridge: str) -> SeenPort:
-    interface = row.interfaces[0]
-    mark = row.external_ids.get(ROLE)
-    role = Role(mark) if mark in set(Role) else Role.GUEST
-    port = Port(
-        name=row.name,
-        bridge=bridge,
-        role=role,
-        type="" if interface.type == "system" else interface.type,
-        options=tuple(sorted(interface.options.items())),
-        vlan=_vlan(row),
-        ids=tuple(sorted(interface.external_ids.items())),
-        mtu=_first(interface.mtu_request),
-        shape=_shape(row.qos),
-        policing=interface.ingress_policing_rate,
-    )
-    return SeenPort(port, mark in set(Role), _first(interface.ofport), _first(interface.error) or "")
-
-
-def _first(column: Sequence[Any]) -> Any:
-    return column[0] if column else None
-
-
-def _vlan(row: Any) -> Vlan | None:
-    tag, mode = _first(row.tag), _first(row.vlan_mode)
-    if mode is None and tag is None and not row.trunks:
-        return None
-    # A mode that vnetd never writes, or none, differs from every desired value and is therefore written over.
-    known = VlanMode(mode) if mode in set(VlanMode) else VlanMode.TRUNK
-    return Vlan(known, tag, tuple(sorted(row.trunks)) if mode else (-1,))
-
-
-def _shape(qos: Sequence[Any]) -> Shape | None:
-    if not qos:
-        return None
-    row = qos[0]
-    queue = row.queues.get(0)
-    if row.type != "linux-htb" or queue is None or dict(queue.other_config) != dict(row.other_config):
-        return Shape(-1, -1)
-    numbers = {key: int(value) for key, value in row.other_config.items() if value.isdecimal()}
-    return Shape(numbers.get("min-rate", -1), numbers.get("max-rate", -1), numbers.get("burst"))
 
 
 class _Apply(command.BaseCommand):  # type: ignore[misc]
@@ -287,12 +231,15 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             row.name = bridge.name
             self.api._ovs.addvalue("bridges", row)
             self.bridges[bridge.name] = row
-            interface = self._insert_port(bridge.name, row)[1]
-            interface.type = "internal"
+            self._insert_port(bridge.name, row).interfaces[0].type = "internal"
         row.datapath_type = "" if bridge.datapath == "system" else bridge.datapath
         row.fail_mode = FAIL_MODE
         row.protocols = []
         row.setkey("external_ids", OWNER, bridge.owner)
+        own = self.ports.get(bridge.name)
+        if bridge.sealed and own is not None:
+            put_vlan(own[0], SEALED)
+            row.setkey("other_config", _AGEING, AGEING)
 
     def _drop_bridge(self, name: str) -> None:
         row = self.bridges.pop(name, None)
@@ -304,46 +251,64 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         self.api._ovs.delvalue("bridges", row)
         row.delete()
 
-    def _insert_port(self, name: str, bridge: Any) -> tuple[Any, Any]:
+    def _insert_port(self, name: str, bridge: Any, members: Sequence[str] = ()) -> Any:
         port = self.txn.insert(self.api.tables["Port"])
         port.name = name
-        interface = self.txn.insert(self.api.tables["Interface"])
-        interface.name = name
-        port.interfaces = [interface]
+        port.interfaces = [self._insert_interface(one) for one in members or (name,)]
         bridge.addvalue("ports", port)
         self.ports[name] = (port, bridge)
-        return port, interface
+        return port
+
+    def _insert_interface(self, name: str) -> Any:
+        interface = self.txn.insert(self.api.tables["Interface"])
+        interface.name = name
+        return interface
 
     def _put_port(self, port: Port) -> None:
         bridge = self.bridges.get(port.bridge)
         if bridge is None:
             raise WorldError(f"there is no bridge {port.bridge} for port {port.name}")
+        if port.name in self.bridges:
+            raise WorldError(f"{port.name} is a bridge, and its own port cannot be a port for something else")
         row, where = self.ports.get(port.name, (None, None))
         if row is not None and where is not bridge:
+            if ROLE not in row.external_ids and not any("vm-id" in interface.external_ids for interface in row.interfaces):
+                raise WorldError(f"port {port.name} is in bridge {where.name} by hand; remove it there first")
             self._drop_port(port.name)
             row = None
         if row is None:
-            row, interface = self._insert_port(port.name, bridge)
-        else:
-            interface = row.interfaces[0]
-        vlan = port.vlan
+            row = self._insert_port(port.name, bridge, port.members)
         row.setkey("external_ids", ROLE, str(port.role))
-        row.vlan_mode = [str(vlan.mode)] if vlan else []
-        row.tag = [vlan.tag] if vlan and vlan.tag is not None else []
-        row.trunks = list(vlan.trunks) if vlan else []
-        interface.type = port.type
-        interface.options = dict(port.options)
-        for key, value in port.ids:
-            interface.setkey("external_ids", key, value)
-        interface.mtu_request = [port.mtu] if port.mtu else []
+        put_vlan(row, port.vlan)
+        columns = dict(port.bond)
+        for column in BOND_COLUMNS if columns or len(row.interfaces) > 1 else ():
+            setattr(row, column, [columns[column]] if column in columns else [])
+        for interface in self._put_interfaces(row, port.members or (port.name,)):
+            interface.type = port.type
+            interface.options = dict(port.options)
+            for key, value in port.ids:
+                interface.setkey("external_ids", key, value)
+            interface.mtu_request = [port.mtu] if port.mtu else []
+            if port.role is Role.GUEST:
+                interface.ingress_policing_rate = 0
+                interface.ingress_policing_burst = POLICING_OFF
         if port.role is Role.GUEST:
-            interface.ingress_policing_rate = 0
-            interface.ingress_policing_burst = 0
             self._put_shape(row, port)
 
+    def _put_interfaces(self, row: Any, names: Sequence[str]) -> list[Any]:
+        """The port's interfaces, each the row that it was if there was one, so that a NIC that stays is not touched."""
+        old = {interface.name: interface for interface in row.interfaces}
+        if set(old) != set(names):
+            old.update({name: self._insert_interface(name) for name in set(names) - set(old)})
+            row.interfaces = [old[name] for name in names]
+        return [old[name] for name in names]
+
     def _put_shape(self, row: Any, port: Port) -> None:
-        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them."""
-        qos = _first(getattr(row, "qos", []))
+        """One QoS row with one queue, 0, as libvirt makes them: its own are changed in place, so that it can clear them.
+
+        vnetd's own do not bear libvirt's marks, or libvirt would write into rows that are about to go, and refuse the NIC.
+        """
+        qos = first(getattr(row, "qos", []))
         shape = port.shape
         if shape is None:
             row.qos = []
@@ -355,7 +320,11 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             qos.other_config = config
             qos.queues[0].other_config = config
             return
-        marks = {ROLE: str(port.role), "ifname": port.name, **{key: value for key, value in port.ids if key == "vm-id"}}
+        # What libvirt has put there since the rows were read must not be hidden by a second one: then this is all made anew.
+        row.verify("qos")
+        for lost in self._cut_off(port):
+            self._delete_shape(lost)
+        marks = {ROLE: str(port.role)}
         queue = self.txn.insert(self.api.tables["Queue"])
         queue.other_config, queue.external_ids = config, marks
         fresh = self.txn.insert(self.api.tables["QoS"])
@@ -363,11 +332,17 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         fresh.queues = {0: queue}
         row.qos = [fresh]
 
+    def _cut_off(self, port: Port) -> list[Any]:
+        """QoS rows that libvirt made for this port and no port has: libvirt would find them, and write a new limit there in vain."""
+        used, guest = self._used_shapes(), dict(port.ids).get("vm-id")
+        rows = [row for row in self.api.tables["QoS"].rows.values() if row.uuid not in used and guest is not None]
+        return [row for row in rows if (row.external_ids.get("ifname"), row.external_ids.get("vm-id")) == (port.name, guest)]
+
     def _drop_port(self, name: str) -> None:
         row, bridge = self.ports.pop(name, (None, None))
         if row is None:
             return
-        qos = _first(row.qos)
+        qos = first(row.qos)
         # ovsdb-server removes the port and its interface itself once no bridge has them, but
         # only after it has looked whether a deleted QoS row is still used: so that link goes first.
         bridge.delvalue("ports", row)
@@ -382,7 +357,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
         qos.delete()
 
     def _used_shapes(self) -> set[Any]:
-        return {port.qos[0].uuid for port, _ in self.ports.values() if port.qos}
+        """The QoS rows that ports have; a port that was just inserted has no column yet that was not written."""
+        return {qos.uuid for port, _ in self.ports.values() for qos in getattr(port, "qos", [])}
 
 
 def _config(shape: Shape) -> Mapping[str, str]:

@@ -144,14 +144,14 @@ class QuietLinks:
         for kind, body in self._rtnl.ask(_GET_ADDRESS, _DUMP, _ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
             if kind == _NEW_ADDRESS:
                 _, length, _, _, index = _ADDRESS.unpack_from(body)
-                attributes = _attributes(body[_ADDRESS.size :])
+                attributes = attributes_of(body[_ADDRESS.size :])
                 if attributes.get(_IFA_PROTO) in _KERNEL_MADE and _IFA_ADDRESS in attributes:
                     yield index, length, attributes[_IFA_ADDRESS]
 
     def _take_addresses(self, name: str, index: int) -> None:
         for link, length, address in list(self._kernel_made()):
             if link == index:
-                body = _ADDRESS.pack(socket.AF_INET6, length, 0, 0, index) + _attribute(_IFA_LOCAL, address)
+                body = _ADDRESS.pack(socket.AF_INET6, length, 0, 0, index) + attribute(_IFA_LOCAL, address)
                 text = socket.inet_ntop(socket.AF_INET6, address)
                 self._delete(_DELETE_ADDRESS, body, f"the address {text} cannot be taken from {name}")
 
@@ -159,7 +159,7 @@ class QuietLinks:
         """Take the routes away that were believed of a router's announcement, the default route first of all."""
         for kind, body in self._rtnl.ask(_GET_ROUTE, _DUMP, _ROUTE.pack(socket.AF_INET6, 0)):
             announced = kind == _NEW_ROUTE and _ROUTE.unpack_from(body)[1] == _BY_ANNOUNCEMENT
-            if announced and _attributes(body[_ROUTE.size :]).get(_RTA_OIF) == struct.pack("=I", index):
+            if announced and attributes_of(body[_ROUTE.size :]).get(_RTA_OIF) == struct.pack("=I", index):
                 self._delete(_DELETE_ROUTE, body, f"a route that a router announced cannot be taken from {name}")
 
     def _delete(self, kind: int, body: bytes, words: str) -> None:
@@ -175,16 +175,16 @@ class QuietLinks:
         except OSError:
             return False  # There is no such filter, no clsact, or no such link any longer.
         for kind, body in found:
-            attributes = _attributes(body[_TC.size :])
-            options = _attributes(attributes.get(_TCA_OPTIONS, b""))
+            attributes = attributes_of(body[_TC.size :])
+            options = attributes_of(attributes.get(_TCA_OPTIONS, b""))
             if kind == _NEW_FILTER and options.get(_BPF_PROGRAM) == _DROP_ALL and options.get(_BPF_FLAGS) == _DIRECT:
                 return True
         return False
 
     def _drop_all(self, name: str, index: int) -> None:
-        options = _attribute(_BPF_LENGTH, struct.pack("=H", 1)) + _attribute(_BPF_PROGRAM, _DROP_ALL) + _attribute(_BPF_FLAGS, _DIRECT)
-        rule = _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS, options)
-        qdisc = _TC.pack(0, index, *_CLSACT, 0) + _attribute(_TCA_KIND, b"clsact\0")
+        options = attribute(_BPF_LENGTH, struct.pack("=H", 1)) + attribute(_BPF_PROGRAM, _DROP_ALL) + attribute(_BPF_FLAGS, _DIRECT)
+        rule = attribute(_TCA_KIND, b"bpf\0") + attribute(_TCA_OPTIONS, options)
+        qdisc = _TC.pack(0, index, *_CLSACT, 0) + attribute(_TCA_KIND, b"clsact\0")
         try:
             # Whoever made the qdisc that is there already, filters can be hung on it.
             with contextlib.suppress(FileExistsError):
@@ -238,11 +238,13 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += max(length + 3 & ~3, _HEADER.size)
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute of a message."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes_of(data: bytes) -> dict[int, bytes]:
+    """The attributes of a message by their number; of those that repeat, the last one."""
     found: dict[int, bytes] = {}
     at = 0
     while at + _ATTRIBUTE.size <= len(data):

@@ -8,7 +8,7 @@ names the element and attribute that the text came from; it opens the message.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
 from typing import NewType
 from uuid import UUID
 
@@ -23,6 +23,9 @@ Mac = NewType("Mac", str)
 IpAddress = IPv4Address | IPv6Address
 IpPrefix = IPv4Network | IPv6Network
 """One address (of full length) or all those of a prefix."""
+
+IpInterface = IPv4Interface | IPv6Interface
+"""An address with the length of its subnet's prefix, as a link has it."""
 
 _IFNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

@@ -15,21 +15,40 @@ class VlanMode(StrEnum):
     TRUNK = "trunk"
     NATIVE_TAGGED = "native-tagged"
     NATIVE_UNTAGGED = "native-untagged"
+    DOT1Q_TUNNEL = "dot1q-tunnel"
 
 
 @dataclass(frozen=True, slots=True)
 class Vlan:
-    """A port's VLANs. ``tag`` is the access or native VLAN ID; ``trunks`` is empty on an access port."""
+    """A port's VLANs. ``tag`` is the access, native or service VLAN ID; only trunks have ``trunks``.
+
+    ``customers`` are the customer VLANs that may pass inside the service VLAN of a
+    dot1q-tunnel port (IEEE 802.1Q, 802.1ad); none named means all, and untagged frames
+    too. ``tpid`` is the EtherType of the tag that the port's frames get.
+    """
 
     mode: VlanMode
     tag: int | None = None
     trunks: tuple[int, ...] = ()
+    customers: tuple[int, ...] = ()
+    tpid: int = 0x8100
 
     def __str__(self) -> str:
+        if self.mode is VlanMode.DOT1Q_TUNNEL:
+            inside = f" for customer VLANs {','.join(map(str, self.customers))}" if self.customers else ""
+            return f"dot1q-tunnel {self.tag}{inside}"
         if self.mode is VlanMode.ACCESS:
             return f"VLAN {self.tag}" if self.tag else "untagged"
         native = f", {self.mode} {self.tag}" if self.tag else ""
         return f"trunk {','.join(map(str, self.trunks))}{native}"
+
+
+@dataclass(frozen=True, slots=True)
+class QinQ:
+    """What makes a portgroup's access ports dot1q-tunnel ports: see ``Vlan``."""
+
+    customers: tuple[int, ...] = ()
+    tpid: int = 0x88A8
 
 
 UNTAGGED = Vlan(VlanMode.ACCESS)
@@ -51,6 +70,19 @@ class Bandwidth:
 
     inbound: Rate | None = None
     outbound: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Qos:
+    """vnetd's own limits and marks for what a guest sends; ``None`` leaves the choice to the next wider place.
+
+    ``pps`` is packets/s, 0 for no limit. ``dscp`` (0 to 63, RFC 2474) is written into every
+    IP packet; where there is none, ``trust`` says whether what the guest wrote there stays.
+    """
+
+    pps: int | None = None
+    dscp: int | None = None
+    trust: bool | None = None
 
 
 class Guard(StrEnum):
@@ -122,12 +154,38 @@ class Overlay:
         return self.segment ^ ((self.type.segment_limit + 1) >> 1)
 
 
+class BondMode(StrEnum):
+    """How a bond shares its frames among its NICs; the words are OVS's own (Port.bond_mode)."""
+
+    ACTIVE_BACKUP = "active-backup"
+    BALANCE_SLB = "balance-slb"
+    BALANCE_TCP = "balance-tcp"
+
+
+class Lacp(StrEnum):
+    """Whether a bond negotiates with the physical switch (IEEE 802.1AX); the words are OVS's own (Port.lacp)."""
+
+    OFF = "off"
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """What makes several NICs one uplink; ``name`` is its port's."""
+
+    name: IfName
+    mode: BondMode = BondMode.ACTIVE_BACKUP
+    lacp: Lacp = Lacp.OFF
+
+
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A NIC that joins the bridge. ``force`` allows the one that carries the default route."""
+    """The NIC that joins the bridge, or those of a ``bond``. ``force`` allows the one that carries the default route."""
 
-    dev: IfName
+    devs: tuple[IfName, ...]
     force: bool = False
+    bond: Bond | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +197,10 @@ class PortGroup:
     vlan: Vlan | None = None
     bandwidth: Bandwidth = Bandwidth()
     policy: Policy = Policy()
+    qinq: QinQ | None = None
+    qos: Qos = Qos()
+    aggregate: Bandwidth = Bandwidth()
+    """What all its ports of one host share; only averages and bursts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +216,11 @@ class Network:
     uplink: Uplink | None = None
     policy: Policy = Policy()
     bindings: tuple[Binding, ...] = ()
+    patches: tuple[IfName, ...] = ()
+    """Other bridges of the host that its bridge is joined to."""
+    qos: Qos = Qos()
+    aggregate: Bandwidth = Bandwidth()
+    """What all its ports of one host share; only averages and bursts."""
 
     @property
     def isolating(self) -> bool:
@@ -187,6 +254,9 @@ class Nic:
     bandwidth: Bandwidth = Bandwidth()
     mtu: int | None = None
     policy: Policy = Policy()
+    qos: Qos = Qos()
+    settled: frozenset[str] = frozenset()
+    """Of "vlan" and "bandwidth", what libvirt has settled for this NIC alone: its portgroup has no say in it, even where it is empty."""
     addresses: tuple[IpPrefix, ...] = ()
     """What ``<vnet:address>`` gives it; its network's bindings come on top."""
     owner: str = ""
@@ -214,7 +284,7 @@ class NetworkPort:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong with one object, in words: ``kind`` is network, guest, port, tunnel, bridge or source.
+    """What is wrong with one object, in words: ``kind`` is network, guest, port, tunnel, bridge, switch or source.
 
     A ``soft`` one is worth knowing and no reason to refuse the object.
     """

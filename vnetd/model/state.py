@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vnetd.model.names import IpAddress, IpPrefix, Mac
+from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
+from vnetd.model.shaping import Leaf
 
 OWNER = "vnetd-network"
 ROLE = "vnetd-role"
@@ -24,22 +25,31 @@ FRAGMENTS = "nx-match"
 """How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
 
 
+USERSPACE = "netdev"
+"""The datapath type of bridges that ovs-vswitchd switches by itself, without the kernel (ovs-vswitchd.conf.db(5))."""
+
+
 class Role(StrEnum):
     """What a port is in a bridge for."""
 
     GUEST = "guest"
     UPLINK = "uplink"
+    BOND = "bond"
     PATCH = "patch"
     TUNNEL = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``."""
+    """A bridge of vnetd's; ``owner`` is its network's UUID, or ``TUNNELS``. A bond's bridge has its network's, too.
+
+    The own port of a ``sealed`` one is in no VLAN that a frame may have, and what NORMAL learns there does not last.
+    """
 
     name: str
     owner: str
     datapath: str
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port with its one interface. ``ids`` must be on the Interface row; others may be too."""
+    """A port with its one interface, or a bond with its ``members``. ``ids`` must be on the Interface row; others may be too.
+
+    ``bond`` holds columns of the Port row and their values.
+    """
 
     name: str
     bridge: str
@@ -65,6 +78,8 @@ class Port:
     mtu: int | None = None
     shape: Shape | None = None
     policing: int = 0
+    members: tuple[str, ...] = ()
+    bond: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,29 @@ class Meter:
         return f"{self.rate} {'packets/s' if self.unit == 'pktps' else 'kbit/s'}"
 
 
+class GroupKind(StrEnum):
+    """What a group does with its one bucket (OpenFlow 1.4, 5.6.1).
+
+    SELECT: the frame goes through the data plane once more and is parsed anew, since that is how Open vSwitch
+    comes by the hash that it chooses a bucket with. INDIRECT: what the bucket ends does not end
+    the actions that follow the group.
+    """
+
+    SELECT = "select"
+    INDIRECT = "indirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group with one bucket, in which the frame goes on in ``table``."""
+
+    kind: GroupKind
+    table: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}, to table {self.table}"
+
+
 @dataclass(frozen=True, slots=True)
 class GuestWire:
     """What the pipeline must know about a guest's port. Without ``mac`` only ``guard='none'`` lets it speak."""
@@ -96,14 +134,35 @@ class GuestWire:
     isolated: bool = False
     flood: Meter | None = None
     neighbour: Meter | None = None
+    packets: Meter | None = None
+    """The limit on packets from the guest."""
+    dscp: int | None = None
+    """What every IP packet from the guest is marked with; None leaves what the guest wrote."""
+    pools: tuple[str, ...] = ()
+    """The names of the pools that the port shares in, the narrowest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A limit that ports of one bridge share: ``inbound`` toward the guests, ``outbound`` from them.
+
+    ``name`` is for people; ``number`` gives its meters their numbers.
+    """
+
+    name: str
+    number: int
+    inbound: Meter | None = None
+    outbound: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkWiring:
     """One network's bridge: its guests and the ports that lead elsewhere.
 
-    ``host`` lets guests reach the bridge's own port; ``isolating`` is whether the
-    network has isolated ports, here or on another host.
+    ``uplinks`` are NICs, or the patch to a bond's bridge; ``joints`` are patches to other
+    bridges of the host, ``patches`` the one to the tunnels. ``host`` lets guests reach the
+    bridge's own port; ``isolating`` is whether the network has isolated ports, here or on
+    another host.
     """
 
     guests: tuple[GuestWire, ...] = ()
@@ -111,6 +170,8 @@ class NetworkWiring:
     patches: tuple[str, ...] = ()
     host: bool = False
     isolating: bool = False
+    joints: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +218,10 @@ class Desired:
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
     ports: Mapping[str, Port] = field(default_factory=dict)
     wirings: Mapping[str, NetworkWiring] = field(default_factory=dict)
+    bond_bridges: Mapping[str, str] = field(default_factory=dict)
+    """The bridges that hold a bond and nothing else, each with the patch that leads to its network's bridge."""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """The bridge that carries each network that is served: its own, or the one of which its own is a VLAN."""
     tunnel_bridge: str = ""
     segments: tuple[SegmentWire, ...] = ()
     links_up: frozenset[str] = frozenset()
@@ -182,26 +247,56 @@ class SeenBridge:
     fail_mode: str
     protocols: tuple[str, ...] = ()
     """The OpenFlow versions it speaks; none named means all."""
+    sealed: bool = False
+    ageing: str = ""
+    """other_config:mac-aging-time, "" where nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMember:
+    """One interface of a bond. ``lacp`` is whether it negotiates with its partner, None where LACP is off."""
+
+    name: str
+    ofport: int | None = None
+    error: str = ""
+    lacp: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPort:
-    """A port as OVSDB has it. ``port.role`` is a guess on a row without vnetd's mark: see ``marked``."""
+    """A port as OVSDB has it. ``port.role`` is a guess on a row without vnetd's mark: see ``marked``.
+
+    A bond has no number of its own; its ``members`` have.
+    """
 
     port: Port
     marked: bool
     ofport: int | None = None
     error: str = ""
+    members: tuple[SeenMember, ...] = ()
 
     @property
     def live(self) -> bool:
-        """Whether ovs-vswitchd has made the port, whatever the transaction said."""
-        return self.ofport is not None and self.ofport > 0
+        """Whether ovs-vswitchd has made the port, whatever the transaction said; of a bond, every member."""
+        return all(number is not None and number > 0 for _, number in self.interfaces)
+
+    @property
+    def interfaces(self) -> list[tuple[str, int | None]]:
+        """The interfaces of the port, each with its OpenFlow number."""
+        return [(one.name, one.ofport) for one in self.members] or [(self.port.name, self.ofport)]
 
     @property
     def libvirts(self) -> bool:
         """Whether libvirt wrote the row, by the names of Documentation/topics/integration.rst."""
         return any(key == "vm-id" for key, _ in self.port.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeBridge:
+    """A bridge that is one VLAN of another (Port.fake_bridge in ovs-vswitchd.conf.db(5), "ovs-vsctl add-br NAME PARENT VLAN")."""
+
+    parent: str
+    tag: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,23 +306,32 @@ class Rows:
     bridges: Mapping[str, SeenBridge] = field(default_factory=dict)
     ports: Mapping[str, SeenPort] = field(default_factory=dict)
     stray_shapes: int = 0
+    fakes: Mapping[str, FakeBridge] = field(default_factory=dict)
+    vlan_limit: int | None = None
+    """other_config:vlan-limit, None where nothing is written, which means 1 (ovs-vswitchd.conf.db(5))."""
+    acted: bool = True
+    """Whether ovs-vswitchd has acted on the rows, as far as those who wrote them have asked it to."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
-        """OpenFlow port numbers of the live ports of ``bridge``."""
+        """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
         found = {}
-        for name, seen in self.ports.items():
-            if seen.port.bridge == bridge and seen.live and seen.ofport is not None:
-                found[name] = seen.ofport
+        for seen in self.ports.values():
+            if seen.port.bridge == bridge:
+                found.update({name: number for name, number in seen.interfaces if number is not None and number > 0})
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The flows and meters of one bridge, as the switch prints them, and what it makes of fragments (``ovs-ofctl get-frags``)."""
+    """The flows, meters and groups of one bridge, and what it makes of fragments (``ovs-ofctl get-frags``).
+
+    Flows are as the switch prints them; of the groups only those are here that are of the form of ``Group``.
+    """
 
     flows: frozenset[str] = frozenset()
     meters: Mapping[int, Meter] = field(default_factory=dict)
     fragments: str = FRAGMENTS
+    groups: Mapping[int, Group] = field(default_factory=dict)
 
 
 class Quiet(StrEnum):
@@ -245,12 +349,13 @@ class Quiet(StrEnum):
 class Link:
     """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown.
 
-    ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none.
+    ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none. ``carrier`` is whether there is a signal on the wire.
     """
 
     up: bool
     index: int = 0
     quiet: str = ""
+    carrier: bool = True
 
     def is_quiet(self, level: str) -> bool:
         """Whether it is at least this quiet: somebody may have turned IPv6 off on a bridge altogether."""
@@ -267,6 +372,8 @@ class Host:
     datapath: str = "system"
     tunnel_bridge: str = "br-tun"
     local_address: IpAddress | None = None
+    carried: Mapping[str, tuple[IpInterface, ...]] = field(default_factory=dict)
+    """The addresses of each link that has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,3 +385,5 @@ class Observed:
     host: Host
     silent: Mapping[str, str] = field(default_factory=dict)
     """Bridges of vnetd's whose tables could not be read, and why."""
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+    """The queues of limited links in the userspace datapath, where tc limits them already."""

@@ -1,21 +1,29 @@
 """The flows: which tables there are, and what stands in them. No other room names a flow."""
 
-from vnetd.pipeline.catalogue import Cookie, Reason, Table, is_learned, is_learned_here, is_ours
+from vnetd.pipeline.bondbridge import NOWHERE, bond_flows
+from vnetd.pipeline.catalogue import OUR_GROUPS, Cookie, Reason, Table, is_learned, is_learned_here, is_ours
 from vnetd.pipeline.flow import Flow, MeterKind, by_lines, referenced_ports
-from vnetd.pipeline.netbridge import network_flows
+from vnetd.pipeline.limits import meters_of, pool_names
+from vnetd.pipeline.netbridge import groups_of, network_flows
 from vnetd.pipeline.tunbridge import tunnel_flows
 
 __all__ = [
+    "NOWHERE",
+    "OUR_GROUPS",
     "Cookie",
     "Flow",
     "MeterKind",
     "Reason",
     "Table",
+    "bond_flows",
     "by_lines",
+    "groups_of",
     "is_learned",
     "is_learned_here",
     "is_ours",
+    "meters_of",
     "network_flows",
+    "pool_names",
     "referenced_ports",
     "tunnel_flows",
 ]

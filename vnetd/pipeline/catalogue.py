@@ -7,7 +7,11 @@ patch to the tunnels or the host itself sends begins at LEARN:
     PRIORITY   5  a priority tag (VLAN ID 0) is taken off
     GUARD     10  the whole source MAC
     VLAN      12  untagged, or a VLAN that the port is in; from here on the frame has its VLAN's tag
-    NESTED    13  an access port's frame must not hide a second tag (guard='mac', and any other where it has no VLAN)
+    NESTED    14  what came untagged must not hide a tag all the same
+    PACE      15  the port's limit on packets
+    POOL      16  the limit that its portgroup's ports share, or else its network's
+    POOL_ALL  17  its network's, where the portgroup has one too
+    MARK      18  the DSCP that its packets get
     TYPE      20  guard='strict': by EtherType, which address must be the guest's own; asks SOURCE
     SOURCE    21  facts, no verdicts: the addresses that are a port's own
     VERDICT   22  what may pass of IPv4, IPv6, ARP and RARP; the rest drops, by reason
@@ -16,13 +20,20 @@ patch to the tunnels or the host itself sends begins at LEARN:
     LEARN     40  remember behind which port the sender is
     LOOKUP    41  what was learned: (VLAN, MAC) to a port
     DELIVER   42  to the port that was found: its VLAN tag and, for guests, whether it may hear the sender; where none was, asks STATION
-    TOWARD    43  guard='strict': only what is for the guest's own addresses
-    OUTPUT    44  out of the port in PORT
+    BARE      43  no second tag may stand behind the VLAN's, where that is taken off or the port is strict
+    CUSTOMER  44  for a dot1q-tunnel port, the service VLAN's tag off and the frame parsed again: one of its customer VLANs
+    TOWARD    45  guard='strict': only what is for the guest's own addresses
+    TO_POOL   46  the limit that its portgroup's ports share on what they get, or else its network's
+    TO_POOL_ALL 47  its network's, where the portgroup has one too
+    OUTPUT    48  out of the port in PORT
     LIMIT     50  nobody is known for it, or it is for many: the port's limit on that
     CAST      51  whether a frame for many holds a packet for many
-    FLOOD     52  one copy for each port of the VLAN that may have it
+    FLOOD     52  one copy for each port of the VLAN that may have it, with the VLAN's tag
     STATION   53  a guest of this host that has not spoken yet, by its MAC
     HOST      54  the bridge's own port, where the network lets it be reached
+    COPY      55  the copies of FLOOD that must not have a second tag
+    SERVICE   56  for a dot1q-tunnel port: to STRIP, from where the frame comes back whatever becomes of it there
+    STRIP     57  the service VLAN's tag off, and the frame parsed again
     REFUSE    60  a frame to be dropped, for the account of the port that sent it
     DROP      61  by REASON, counted for all ports, and for PORT by a flow that the switch makes itself
     COUNTED   62  those flows: (PORT, REASON)
@@ -39,6 +50,15 @@ no frame ever goes from tunnel to tunnel and the mesh has no loops.
 
 Whose frames come from an isolated port is marked in pkt_mark, the one field that a
 patch leaves alone; between hosts it travels as a second segment of the network.
+
+Open vSwitch looks at one tag (vlan-limit=1, its default); a second one shows as the
+EtherType of what stands behind the first, in which all checks here trust. Where it
+looks at two, its cache of decisions takes a frame with two tags for one with the first
+alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. To
+see a customer's tag with the service VLAN's off, a frame is parsed again: the group AGAIN
+has one bucket, and choosing among buckets by hash recirculates in both data planes. That
+ends all that was still to be done for the frame, also behind a clone, but not behind a
+group's bucket; so that the copies behind a tunnel port's are made, the group APART leads there.
 """
 
 from __future__ import annotations
@@ -57,7 +77,11 @@ class Table(IntEnum):
     PRIORITY = 5
     GUARD = 10
     VLAN = 12
-    NESTED = 13
+    NESTED = 14
+    PACE = 15
+    POOL = 16
+    POOL_ALL = 17
+    MARK = 18
     TYPE = 20
     SOURCE = 21
     VERDICT = 22
@@ -66,13 +90,20 @@ class Table(IntEnum):
     LEARN = 40
     LOOKUP = 41
     DELIVER = 42
-    TOWARD = 43
-    OUTPUT = 44
+    BARE = 43
+    CUSTOMER = 44
+    TOWARD = 45
+    TO_POOL = 46
+    TO_POOL_ALL = 47
+    OUTPUT = 48
     LIMIT = 50
     CAST = 51
     FLOOD = 52
     STATION = 53
     HOST = 54
+    COPY = 55
+    SERVICE = 56
+    STRIP = 57
     REFUSE = 60
     DROP = 61
     COUNTED = 62
@@ -85,6 +116,15 @@ class TunnelTable(IntEnum):
     SEGMENT = 20
     UNICAST = 30
     FLOOD = 40
+
+
+AGAIN = 0x766E6574
+"""The number of the group by which a frame is parsed again; it leads to CUSTOMER."""
+
+APART = AGAIN + 1
+"""The number of the group that leads to STRIP, and whose end is no more than its own."""
+
+OUR_GROUPS = frozenset({AGAIN, APART})
 
 
 class Fact(IntEnum):
@@ -102,6 +142,10 @@ class Fact(IntEnum):
     """An IP or ARP frame for many that a strict port may hear."""
     STRICT = 0x20
     """From a port with guard='strict'."""
+    TO_STRICT = 0x40
+    """To a port with guard='strict'."""
+    NESTED = 0x80
+    """A customer's tag stands behind the service VLAN's, which was put on here."""
 
 
 class Cookie(IntEnum):
@@ -124,6 +168,7 @@ class Cookie(IntEnum):
     FLOOD = _BASE | 0x33
     LEARNED_GUEST = _BASE | 0x34
     LEARNED_UNGUARDED = _BASE | 0x35
+    BOND = _BASE | 0x36
 
 
 class Reason(IntEnum):
@@ -156,6 +201,7 @@ class Reason(IntEnum):
     FLOOD_LIMIT = 0x60
     NEIGHBOUR_LIMIT = 0x61
     BANDWIDTH = 0x62
+    PACKETS = 0x63
 
     @property
     def total(self) -> int:
@@ -201,6 +247,7 @@ REASONS = {
     Reason.FLOOD_LIMIT: "flood limit",
     Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
     Reason.BANDWIDTH: "bandwidth limit",
+    Reason.PACKETS: "limit on packets",
 }
 """Why a frame was dropped, in words."""
 

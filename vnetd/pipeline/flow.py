@@ -15,13 +15,42 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from vnetd.pipeline.catalogue import Reason
+from vnetd.pipeline.catalogue import Fact, Reason, Table
 
 LOCAL = "LOCAL"
 """The bridge's own port, which OpenFlow knows by this name."""
 
 LOCAL_NUMBER = 0xFFFE
 """OFPP_LOCAL, as a register holds it (OpenFlow 1.0's 16 bits, which Open vSwitch uses inside)."""
+
+PORT_HEX = "reg1=<{}:hex>"
+"""The match on the register PORT, to be given a port's name."""
+
+
+def goto(table: Table) -> str:
+    """The action that goes on to a table."""
+    return f"goto_table:{table:d}"
+
+
+def note(fact: Fact) -> str:
+    """The action that sets one bit of FACTS, as the switch prints it."""
+    return f"load:0x1->NXM_NX_REG3[{fact.bit_length() - 1}]"
+
+
+def has(*facts: Fact) -> str:
+    """The match on bits of FACTS that are set."""
+    bits = sum(facts)
+    return f"reg3=0x{bits:x}/0x{bits:x}"
+
+
+def refuse(reason: Reason) -> str:
+    """The actions that drop a frame for the account of its sender."""
+    return f"set_field:0x{reason:x}->reg2,{goto(Table.REFUSE)}"
+
+
+def withhold(reason: Reason) -> str:
+    """The actions that drop a frame for the account of its addressee, whose number PORT holds already."""
+    return f"set_field:0x{reason:x}->reg2,{goto(Table.DROP)}"
 
 
 class MeterKind(IntEnum):
@@ -30,6 +59,7 @@ class MeterKind(IntEnum):
     BANDWIDTH = 0
     FLOOD = 1
     NEIGHBOUR = 2
+    PACKETS = 3
 
     def number(self, port: int) -> int:
         """The meter's number, from the port's; never 0, which OpenFlow does not allow."""
@@ -51,6 +81,7 @@ class MeterKind(IntEnum):
             MeterKind.BANDWIDTH: Reason.BANDWIDTH,
             MeterKind.FLOOD: Reason.FLOOD_LIMIT,
             MeterKind.NEIGHBOUR: Reason.NEIGHBOUR_LIMIT,
+            MeterKind.PACKETS: Reason.PACKETS,
         }[self]
 
 

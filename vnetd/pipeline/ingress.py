@@ -10,45 +10,41 @@ it there for the time of asking, so that one flow for each address answers for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from vnetd.model.names import IpPrefix, Mac, written
-from vnetd.model.network import Guard, VlanMode
-from vnetd.model.state import GuestWire
+from vnetd.model.network import Guard, Vlan, VlanMode
+from vnetd.model.state import GuestWire, Pool
 from vnetd.pipeline.catalogue import Cookie, Fact, Reason, Table
-from vnetd.pipeline.flow import Flow, MeterKind
+from vnetd.pipeline.flow import Flow, MeterKind, goto, has, note, refuse
+from vnetd.pipeline.limits import first_stage, outbound_flows
 
 NESTED_TYPES = (0x8100, 0x88A8, 0x9100)
-"""EtherTypes that announce a VLAN tag: behind another tag, or in disguise, on an access port."""
+"""EtherTypes that announce a VLAN tag: behind another tag, or in disguise."""
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+FOR_MANY = (
+    f"arp,dl_dst={BROADCAST}",
+    f"rarp,dl_dst={BROADCAST}",
+    f"ip,dl_dst={BROADCAST}",
+    "ip,dl_dst=01:00:5e:00:00:00/ff:ff:ff:80:00:00,nw_dst=224.0.0.0/4",
+    "ipv6,dl_dst=33:33:00:00:00:00/ff:ff:00:00:00:00,ipv6_dst=ff00::/8",
+)
+"""Frames for many that hold a packet for many: one for a single host would pass every filter by address (RFC 1122, 3.3.6, forbids it)."""
 RESERVED = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 """IEEE 802.1Q, table 8-1: addresses that no bridge forwards."""
 MULTICAST = "01:00:00:00:00:00/01:00:00:00:00:00"
 UNTAGGED_MATCH = "vlan_tci=0x0000/0x1fff"
+TAGGED_MATCH = "vlan_tci=0x1000/0x1000"
 SOLICITED_NODE = "ff02::1:ff00:0/104"
 """RFC 4291, 2.7.1."""
 
-_OWN = f"reg3=0x{Fact.OWN:x}/0x{Fact.OWN:x}"
+_OWN = has(Fact.OWN)
 _OWN_ADDRESS = f"reg3=0x{Fact.OWN:x}/0x{Fact.OWN | Fact.UNADDRESSED:x}"
-_UNADDRESSED = f"reg3=0x{Fact.UNADDRESSED:x}/0x{Fact.UNADDRESSED:x}"
-_SENDER_OWN = f"reg3=0x{Fact.SENDER_OWN:x}/0x{Fact.SENDER_OWN:x}"
-_OWN_TWICE = f"reg3=0x{Fact.OWN | Fact.SENDER_OWN:x}/0x{Fact.OWN | Fact.SENDER_OWN:x}"
-
-
-def refuse(reason: Reason) -> str:
-    """The actions that drop a frame for the account of its sender."""
-    return f"set_field:0x{reason:x}->reg2,goto_table:{Table.REFUSE:d}"
-
-
-def goto(table: Table) -> str:
-    return f"goto_table:{table:d}"
-
-
-def note(fact: Fact) -> str:
-    """The action that sets one bit of FACTS, as the switch prints it."""
-    return f"load:0x1->NXM_NX_REG3[{fact.bit_length() - 1}]"
+_UNADDRESSED = has(Fact.UNADDRESSED)
+_SENDER_OWN = has(Fact.SENDER_OWN)
+_OWN_TWICE = has(Fact.OWN, Fact.SENDER_OWN)
 
 
 def link_local(mac: Mac) -> IPv6Address:
@@ -75,7 +71,7 @@ def own_addresses(guest: GuestWire) -> tuple[IpPrefix, ...]:
     return guest.addresses if known else (*guest.addresses, IPv6Network(local))
 
 
-def guest_ingress(guest: GuestWire) -> Iterator[Flow]:
+def guest_ingress(guest: GuestWire, pools: Sequence[Pool] = ()) -> Iterator[Flow]:
     """The flows of one port from CLASSIFY to NEIGHBOUR."""
     port = f"in_port=<{guest.port}>"
     foreign = Flow(Table.CLASSIFY, 100, port, "drop", Reason.FOREIGN_MAC.direct)
@@ -90,7 +86,7 @@ def guest_ingress(guest: GuestWire) -> Iterator[Flow]:
         yield Flow(Table.CLASSIFY, 110, f"{port},{last}", goto(Table.PRIORITY), Cookie.CLASSIFY)
         yield foreign
         yield Flow(Table.GUARD, 100, f"{port},dl_src={guest.mac}", goto(Table.VLAN), Cookie.GUARD)
-    yield from _vlan_flows(guest, port)
+    yield from _vlan_flows(guest, pools)
     if guest.guard is Guard.STRICT:
         yield from _source_flows(guest, port)
     if guest.neighbour is not None:
@@ -98,28 +94,50 @@ def guest_ingress(guest: GuestWire) -> Iterator[Flow]:
         yield Flow(Table.NEIGHBOUR, 100, port, actions, Cookie.LIMIT)
 
 
-def _vlan_flows(guest: GuestWire, port: str) -> Iterator[Flow]:
+def _vlan_flows(guest: GuestWire, pools: Sequence[Pool]) -> Iterator[Flow]:
     """Which tags the port may send. Its limit on bandwidth stands here, so that frames from a forged MAC use none of it."""
-    vlan = guest.vlan
+    port, vlan = f"in_port=<{guest.port}>", guest.vlan
     before = f"meter:{MeterKind.BANDWIDTH.place(guest.port)}," if guest.meter else ""
     before += "set_field:0x1->pkt_mark," if guest.isolated else ""
     if guest.guard is Guard.STRICT:
         facts = Fact.STRICT | (0 if guest.addresses else Fact.UNADDRESSED)
         before += f"set_field:0x{facts:x}->reg3,"
-    after = goto(_after_vlan(guest))
+    judged = Table.TYPE if guest.guard is Guard.STRICT else Table.KIND
+    start = first_stage(guest, pools, judged)
+    yield from outbound_flows(guest, pools, judged)
+    if start is not Table.KIND and guest.guard is not Guard.STRICT:
+        yield Flow(Table.NESTED, 50, port, goto(start), Cookie.VLAN)
+    if vlan.mode is VlanMode.DOT1Q_TUNNEL:
+        yield from _customer_flows(guest, before, start)
+        return
     if vlan.mode is not VlanMode.TRUNK:
-        tag = f"push_vlan:0x8100,set_field:{0x1000 | vlan.tag}->vlan_vid," if vlan.tag else ""
-        yield Flow(Table.VLAN, 100, f"{port},{UNTAGGED_MATCH}", f"{before}{tag}{after}", Cookie.VLAN)
+        tag = f"{push_tag(vlan)}," if vlan.tag else ""
+        yield Flow(Table.VLAN, 100, f"{port},{UNTAGGED_MATCH}", f"{before}{tag}{goto(_alone(guest, start))}", Cookie.VLAN)
     for number in vlan.trunks:
-        yield Flow(Table.VLAN, 100, f"{port},dl_vlan={number}", f"{before}{after}", Cookie.VLAN)
+        # A guest that is not held to its addresses may use tags of its own inside those of its trunk; TYPE refuses them to others.
+        yield Flow(Table.VLAN, 100, f"{port},dl_vlan={number}", f"{before}{goto(start)}", Cookie.VLAN)
 
 
-def _after_vlan(guest: GuestWire) -> Table:
-    if guest.guard is Guard.STRICT:
-        return Table.TYPE
-    # Where no tag is pushed, a second one behind a priority tag would become the frame's own, whatever the guard.
-    bare = guest.guard is Guard.MAC or not guest.vlan.tag
-    return Table.NESTED if guest.vlan.mode is VlanMode.ACCESS and bare else Table.KIND
+def _alone(guest: GuestWire, start: Table) -> Table:
+    """Where a frame goes whose tag, or having none, must be all: TYPE refuses hidden tags, too."""
+    return start if guest.guard is Guard.STRICT else Table.NESTED
+
+
+def _customer_flows(guest: GuestWire, before: str, start: Table) -> Iterator[Flow]:
+    """VLAN for a dot1q-tunnel port: which customer VLANs it may send, each inside the service VLAN."""
+    port, vlan = f"in_port=<{guest.port}>", guest.vlan
+    inside = f"{push_tag(vlan)},{goto(_alone(guest, start))}"
+    nested = f"{before}{note(Fact.NESTED)},{inside}"
+    for number in vlan.customers:
+        yield Flow(Table.VLAN, 100, f"{port},dl_vlan={number}", nested, Cookie.VLAN)
+    if not vlan.customers:
+        yield Flow(Table.VLAN, 100, f"{port},{UNTAGGED_MATCH}", f"{before}{inside}", Cookie.VLAN)
+        yield Flow(Table.VLAN, 90, f"{port},{TAGGED_MATCH}", nested, Cookie.VLAN)
+
+
+def push_tag(vlan: Vlan) -> str:
+    """The actions that put the port's own VLAN on a frame."""
+    return f"push_vlan:0x{vlan.tpid:04x},set_field:{0x1000 | (vlan.tag or 0)}->vlan_vid"
 
 
 def _source_flows(guest: GuestWire, port: str) -> Iterator[Flow]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from vnetd.model.state import SegmentWire
 from vnetd.pipeline.catalogue import Cookie, Reason, TunnelTable
 from vnetd.pipeline.flow import Flow
+from vnetd.pipeline.ingress import MULTICAST
 
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
@@ -14,15 +15,13 @@ LEARN_SECONDS = 300
 LEARN_LIMIT = 8192
 """Learned flows a (peer, segment) may fill; beyond it frames are flooded, which is slower and still right."""
 
-_MULTICAST = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
-
 
 def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str]) -> list[Flow]:
     """All flows of the tunnel bridge whose ports are ``live``."""
     flows = [
         Flow(TunnelTable.CLASSIFY, 0, "", "drop", Reason.UNWIRED.direct),
         Flow(TunnelTable.SEGMENT, 0, "", "drop", Reason.UNWIRED.direct),
-        Flow(TunnelTable.UNICAST, 10, _MULTICAST, f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST),
+        Flow(TunnelTable.UNICAST, 10, f"dl_dst={MULTICAST}", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST),
         Flow(TunnelTable.UNICAST, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST),
         Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD),
     ]

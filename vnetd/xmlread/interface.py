@@ -9,16 +9,28 @@ from lxml import etree
 
 from vnetd.model import names
 from vnetd.model.names import IfName, IpPrefix, Mac
-from vnetd.model.network import Nic, Policy
-from vnetd.xmlread import parts
+from vnetd.model.network import Bandwidth, Nic, Policy, Qos
+from vnetd.xmlread import limits, parts
 from vnetd.xmlread.gate import DOMAIN_NS, parse, serialize
 from vnetd.xmlread.node import Node, extension
 
 _IFINDEX = "kept-ifindex"
 """An attribute of the spool's own copies; a person's file has no use for it."""
 
+FOLLOWS = "kept-follows"
+"""An attribute, there too: of a NIC's ASPECTS, those whose elements are copies of its portgroup's."""
+
+ASPECTS = ("vlan", "bandwidth")
+"""What libvirt copies from a portgroup into a NIC when its guest starts."""
+
 MAX_ADDRESSES = 256
 """Of one NIC: each becomes flows of its own."""
+
+_WIDER = {
+    "vlan": "write it in the <vnet:portgroup> of the network, and name that portgroup in the NIC's <source>",
+    "aggregate": "one NIC shares with nobody: write libvirt's <bandwidth> in its <interface>",
+}
+"""What only a network's XML takes, and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,7 @@ class NicExtras:
 
     policy: Policy = field(default_factory=Policy)
     addresses: tuple[IpPrefix, ...] = ()
+    qos: Qos = field(default_factory=Qos)
 
 
 def read_interface(data: bytes, tap: IfName) -> Nic:
@@ -44,7 +57,7 @@ def read_interface(data: bytes, tap: IfName) -> Nic:
     if target is not None and target.element.get("dev") not in (None, tap):
         raise target.error(f"names another device than {tap}; leave <target> out, the file's name says it")
     ifindex = root.may(_IFINDEX, lambda text, where: names.number(text, 1, 2**31 - 1, where))
-    return replace(nic, tap=tap, portid=None, policy=extras.policy, addresses=extras.addresses, ifindex=ifindex)
+    return replace(nic, tap=tap, portid=None, policy=extras.policy, addresses=extras.addresses, qos=extras.qos, ifindex=ifindex)
 
 
 def interface_text(network: str, portgroup: str | None, mac: Mac | None) -> bytes:
@@ -80,6 +93,8 @@ def nic_of(node: Node, extras: Mapping[Mac, NicExtras], owner: str, owner_uuid: 
     parameters = virtualport.child("parameters") if virtualport else None
     kind = node.element.get("type", "network")
     on_bridge = source is not None and kind in ("network", "bridge")
+    follows = node.element.get(FOLLOWS, "").split()
+    settled = frozenset(ASPECTS) - set(follows) if node.element.get(FOLLOWS) is not None else frozenset[str]()
     return Nic(
         mac=mac,
         network=source.may("network", names.label) if source and on_bridge else None,
@@ -88,11 +103,13 @@ def nic_of(node: Node, extras: Mapping[Mac, NicExtras], owner: str, owner_uuid: 
         portid=source.may("portid", names.uuid) if source and on_bridge else None,
         tap=target.may("dev", names.ifname) if target else None,
         iface_id=parameters.may("interfaceid", names.uuid) if parameters else None,
-        vlan=parts.vlan(node),
-        bandwidth=parts.bandwidth(node),
+        vlan=None if "vlan" in follows else parts.vlan(node),
+        bandwidth=Bandwidth() if "bandwidth" in follows else parts.bandwidth(node),
+        settled=settled,
         mtu=mtu.need("size", mtu_size) if mtu else None,
         policy=extra.policy,
         addresses=extra.addresses,
+        qos=extra.qos,
         owner=owner,
         owner_uuid=owner_uuid,
     )
@@ -118,8 +135,11 @@ def extras_of(ours: Node | None) -> dict[Mac, NicExtras]:
 
 
 def _extras(node: Node) -> NicExtras:
-    node.strict(DOMAIN_NS, ("mac",), ("policy", "address"))
-    return NicExtras(parts.policy(node, DOMAIN_NS, parts.FOR_INTERFACE), _addresses(node))
+    for name, instead in _WIDER.items():
+        if misplaced := next(node.children(name, DOMAIN_NS), None):
+            raise misplaced.error(f"does not belong in {node.tag}; {instead}")
+    node.strict(DOMAIN_NS, ("mac",), ("policy", "qos", "address"))
+    return NicExtras(parts.policy(node, DOMAIN_NS, parts.FOR_INTERFACE), _addresses(node), limits.qos(node, DOMAIN_NS))
 
 
 def _addresses(parent: Node) -> tuple[IpPrefix, ...]:

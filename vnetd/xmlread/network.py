@@ -8,11 +8,13 @@ from lxml import etree
 
 from vnetd.model import names
 from vnetd.model.names import Mac
-from vnetd.model.network import Binding, Network, Overlay, OverlayType, Peer, Policy, PortGroup, Uplink
-from vnetd.xmlread import parts
+from vnetd.model.network import Binding, Network, Overlay, OverlayType, Peer
+from vnetd.xmlread import limits, parts
 from vnetd.xmlread.gate import NETWORK_NS, parse
 from vnetd.xmlread.interface import MAX_ADDRESSES
 from vnetd.xmlread.node import Node, choice, extension
+from vnetd.xmlread.portgroup import portgroups
+from vnetd.xmlread.uplink import patches_of, refuse_two_ways, uplink_of
 
 _overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
 MAX_PEERS = 4096
@@ -35,24 +37,29 @@ def network_of(element: etree._Element) -> Network:
     ours = extension(root, root.child("metadata"), "network", NETWORK_NS)
     if ours is None:
         raise root.error(f"has no <vnet:network xmlns:vnet='{NETWORK_NS}'/> in its <metadata>; add it to make the network vnetd's")
-    ours.strict(NETWORK_NS, (), ("overlay", "uplink", "policy", "portgroup", "binding"))
-    if ours.child("overlay", NETWORK_NS) and ours.child("uplink", NETWORK_NS):
-        raise ours.error("has an overlay and an uplink, so where two uplinks meet, frames would circle between wire and tunnel; write one")
+    if misplaced := next(ours.children("vlan", NETWORK_NS), None):
+        raise misplaced.error("does not belong in <vnet:network>; write it in the <vnet:portgroup name='…'> whose ports are to be tunnels")
+    ours.strict(NETWORK_NS, (), ("overlay", "uplink", "patch", "policy", "qos", "aggregate", "portgroup", "binding"))
+    refuse_two_ways(ours)
     _require_openvswitch(root)
-    bridge = root.child("bridge")
-    if bridge is None:
+    place = root.child("bridge")
+    if place is None:
         raise root.error("has no bridge; write <bridge name='br-…'/>")
+    bridge = place.need("name", names.ifname)
     uuid = _text(root, "uuid")
     return Network(
         name=names.label(name_of(root), f"{root.label} name"),
         uuid=names.uuid(uuid, f"{root.label} uuid") if uuid else "",
-        bridge=bridge.need("name", names.ifname),
+        bridge=bridge,
         vlan=parts.vlan(root),
-        portgroups=_portgroups(root, ours),
+        portgroups=portgroups(root, ours),
         overlay=_overlay(ours),
-        uplink=_uplink(ours),
+        uplink=uplink_of(ours, bridge),
         policy=parts.policy(ours, NETWORK_NS, parts.FOR_NETWORK),
         bindings=_bindings(ours),
+        patches=patches_of(ours, bridge),
+        qos=limits.qos(ours, NETWORK_NS),
+        aggregate=limits.aggregate(ours),
     )
 
 
@@ -79,33 +86,6 @@ def _require_openvswitch(root: Node) -> None:
     virtualport = root.child("virtualport")
     if virtualport is None or virtualport.element.get("type") != "openvswitch":
         raise root.error("has no Open vSwitch port type; write <virtualport type='openvswitch'/>")
-
-
-def _portgroups(root: Node, ours: Node) -> tuple[PortGroup, ...]:
-    policies: dict[str, Policy] = {}
-    for node in ours.children("portgroup", NETWORK_NS):
-        node.strict(NETWORK_NS, ("name",), ("policy",))
-        name = node.need("name", names.label)
-        if name in policies:
-            raise node.error(f"stands here twice for {names.shown(name)}; write it once")
-        policies[name] = parts.policy(node, NETWORK_NS, parts.FOR_PORTGROUP)
-    groups: dict[str, PortGroup] = {}
-    for node in root.children("portgroup"):
-        name = node.need("name", names.label)
-        if name in groups:
-            raise node.error(f"stands here twice for {names.shown(name)}; write it once")
-        groups[name] = PortGroup(
-            name=name,
-            default=node.may("default", names.yes_no) or False,
-            vlan=parts.vlan(node),
-            bandwidth=parts.bandwidth(node),
-            policy=policies.pop(name, Policy()),
-        )
-    for name in policies:
-        raise ours.error(f"has a <vnet:portgroup name={names.shown(name)}> but the network has no <portgroup> of that name")
-    if sum(group.default for group in groups.values()) > 1:
-        raise root.error("has two default portgroups; write default='yes' on one")
-    return tuple(groups.values())
 
 
 def _overlay(ours: Node) -> Overlay | None:
@@ -139,14 +119,6 @@ def _peers(children: list[Node]) -> tuple[Peer, ...]:
             taken[key] = peer.name
         peers.append(peer)
     return tuple(peers)
-
-
-def _uplink(ours: Node) -> Uplink | None:
-    node = ours.child("uplink", NETWORK_NS)
-    if node is None:
-        return None
-    node.strict(NETWORK_NS, ("dev", "force"), ())
-    return Uplink(node.need("dev", names.ifname), node.may("force", names.yes_no) or False)
 
 
 def _bindings(ours: Node) -> tuple[Binding, ...]:

@@ -13,7 +13,7 @@ MAX_RATE = (2**32 - 1) // 8
 """kilobytes/s: an OpenFlow meter counts kbit/s in 32 bits."""
 
 MAX_PACKETS = 1_000_000
-"""packets/s: no port floods more to any good, so that a larger number is a slip."""
+"""packets/s: hardly a guest sends more, so that a larger number is a slip."""
 
 FOR_INTERFACE = ("guard", "flood", "neighbour")
 FOR_PORTGROUP = (*FOR_INTERFACE, "isolated")
@@ -29,7 +29,8 @@ _WIDER = {
 _guard = choice(Guard, tuple(guard.value for guard in Guard))
 
 
-def _positive(text: str, where: str) -> int:
+def rate(text: str, where: str) -> int:
+    """A limit in kilobytes/s, or a burst in KiB."""
     return names.number(text, 1, MAX_RATE, where)
 
 
@@ -67,18 +68,19 @@ def bandwidth(parent: Node) -> Bandwidth:
     node = parent.child("bandwidth")
     if node is None:
         return Bandwidth()
-    return Bandwidth(_direction(node, "inbound"), _direction(node, "outbound"))
+    return Bandwidth(direction(node, "inbound"), direction(node, "outbound"))
 
 
-def _direction(parent: Node, name: str) -> Rate | None:
+def direction(parent: Node, name: str) -> Rate | None:
+    """``<inbound>`` or ``<outbound>`` of a ``<bandwidth>``."""
     node = parent.child(name)
     if node is None or node.element.get("average") is None:
         # libvirt itself asks for average unless there is only a floor, which Open vSwitch ports cannot have.
         return None
-    rate = Rate(node.need("average", _positive), node.may("peak", _positive), node.may("burst", _positive))
-    if rate.peak is not None and rate.peak < rate.average:
-        raise node.error(f"has a peak of {rate.peak} below its average of {rate.average}; write peak='{rate.average}' or more")
-    return rate
+    found = Rate(node.need("average", rate), node.may("peak", rate), node.may("burst", rate))
+    if found.peak is not None and found.peak < found.average:
+        raise node.error(f"has a peak of {found.peak} below its average of {found.average}; write peak='{found.average}' or more")
+    return found
 
 
 def policy(parent: Node, namespace: str, takes: tuple[str, ...]) -> Policy:
@@ -93,13 +95,13 @@ def policy(parent: Node, namespace: str, takes: tuple[str, ...]) -> Policy:
     return Policy(
         guard=node.may("guard", _guard),
         isolated=node.may("isolated", names.yes_no),
-        flood=node.may("flood", _packets),
-        neighbour=node.may("neighbour", _packets),
+        flood=node.may("flood", packets),
+        neighbour=node.may("neighbour", packets),
         host=node.may("host", names.yes_no),
     )
 
 
-def _packets(text: str, where: str) -> int:
+def packets(text: str, where: str) -> int:
     """A limit in packets/s, where 0 stands for none: the digit itself could be taken to mean that nothing may pass."""
     if text == "none":
         return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from typing import ClassVar
 
 HOSTS = ("hv1", "hv2")
 ARENA, HOSTED = "arena", "hosted"
@@ -20,9 +21,38 @@ BRIDGE_MACS = {name: f"52:54:00:a7:ff:{number:02x}" for number, name in enumerat
 """Stand-ins in the tables; the stage puts in the address that the bridge turns out to have."""
 
 
+class Numbered:
+    """Whoever has a number in the arena, and by it an address of each kind."""
+
+    __slots__ = ()
+    number: int
+    series: ClassVar[int]
+    """The MAC addresses' last byte but one."""
+
+    @property
+    def mac(self) -> str:
+        return f"52:54:00:a7:{self.series:02x}:{self.number:02x}"
+
+    @property
+    def ip(self) -> str:
+        return f"10.0.0.{self.number}"
+
+    @property
+    def ip6(self) -> str:
+        return f"2001:db8:1::{self.number:x}"
+
+
+def link_local(mac: str) -> str:
+    """RFC 4291, appendix A: the MAC with ff:fe inside and the universal bit turned."""
+    one = bytes.fromhex(mac.replace(":", ""))
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([one[0] ^ 2]) + one[1:3] + b"\xff\xfe" + one[3:]))
+
+
 @dataclass(frozen=True, slots=True)
-class Port:
+class Port(Numbered):
     """A tap that the test holds the other end of."""
+
+    series = 0
 
     nick: str
     host: str
@@ -40,21 +70,8 @@ class Port:
         return f"atk-{self.nick.lower()}"
 
     @property
-    def mac(self) -> str:
-        return f"52:54:00:a7:00:{self.number:02x}"
-
-    @property
-    def ip(self) -> str:
-        return f"10.0.0.{self.number}"
-
-    @property
-    def ip6(self) -> str:
-        return f"2001:db8:1::{self.number:x}"
-
-    @property
     def link_local(self) -> str:
-        """RFC 4291, appendix A: the MAC with ff:fe inside and the universal bit turned."""
-        return str(IPv6Address(f"fe80::5054:ff:fea7:{self.number:x}"))
+        return link_local(self.mac)
 
     def xml(self) -> str:
         """The tap's own file."""
@@ -103,24 +120,14 @@ def witnesses(nick: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RealGuest:
+class RealGuest(Numbered):
     """A whole guest, whose addresses stand in the network as bindings."""
+
+    series = 1
 
     name: str
     host: str
     number: int
-
-    @property
-    def mac(self) -> str:
-        return f"52:54:00:a7:01:{self.number:02x}"
-
-    @property
-    def ip(self) -> str:
-        return f"10.0.0.{self.number}"
-
-    @property
-    def ip6(self) -> str:
-        return f"2001:db8:1::{self.number:x}"
 
     def xml(self) -> str:
         return "".join(f"<vnet:binding mac='{self.mac}' address='{address}'/>" for address in (self.ip, self.ip6))

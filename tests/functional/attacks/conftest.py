@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from labkit.hypervisor import Lab
+from labs import started_lab
 
+from attacks.cast import HOSTS
 from attacks.stage import Stage
 
 
 @pytest.fixture(scope="package")
 def stage() -> Iterator[Stage]:
     """Two hosts, their networks, and every port of the cast."""
-    lab = Lab(f"k{os.getpid() % 100000}")
-    with lab.locked():
-        lab.down()
-        lab.up(2)
-    made = Stage(lab)
-    try:
+    with started_lab("k", len(HOSTS)) as world:
+        made = Stage(world.lab)
         made.build()
         yield made
         made.end()
-        for host in lab.names():
-            made.world.assert_settled(host)
-    finally:
-        with lab.locked():
-            lab.down()
+        for host in HOSTS:
+            world.assert_settled(host)

@@ -33,8 +33,7 @@ def ether(dst: str, inside: Packet | bytes, src: str = P.mac, kind: int | None =
     """A frame with these tags, each (TPID, TCI), outermost first."""
     if kind is None:
         kind = _TYPES[type(inside)]
-    head = b"".join(tpid.to_bytes(2, "big") + tci.to_bytes(2, "big") for tpid, tci in tags)
-    return mac(dst) + mac(src) + head + kind.to_bytes(2, "big") + bytes(inside)
+    return tagged(mac(dst) + mac(src) + kind.to_bytes(2, "big") + bytes(inside), *tags)
 
 
 def tagged(frame: bytes, *tags: tuple[int, int]) -> bytes:

@@ -8,23 +8,20 @@ later batch. So what has not arrived before it does not arrive, and nobody sleep
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 from labkit.guest import GuestSpec
-from labkit.hypervisor import PROJECT, Lab
+from labkit.hypervisor import Lab
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import UDP
 from scapy.packet import Raw
 from world import World
 
 from attacks import cast
-from attacks.frames import BROADCAST, IPV4, ether, group4, ip4
+from attacks.frames import BROADCAST, IPV4, ether, group4, ip4, mac
+from attacks.remote import Agent
 from attacks.rows import Row
 
 SENTINEL_SECONDS = 2.0
@@ -33,36 +30,6 @@ _numbers = count(1)
 
 class Away(Exception):
     """A sentinel did not arrive: nothing can be said of the frame before it."""
-
-
-class Agent:
-    """A host's agent, as JSON lines to and from it."""
-
-    def __init__(self, lab: Lab, host: str) -> None:
-        command = [str(PROJECT / ".venv/bin/python"), "-IS", str(Path(__file__).with_name("agent.py"))]
-        self._process = subprocess.Popen(lab.command(host, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, do: str, **words: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the agent has ended"
-        found: dict[str, Any] = json.loads(line)
-        assert "failed" not in found, found
-        return found
-
-    def call(self, do: str, **words: Any) -> dict[str, Any]:
-        self.ask(do, **words)
-        return self.answer()
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
 
 
 @dataclass(slots=True)
@@ -90,8 +57,7 @@ class Stage:
             # Counters of flows reach OpenFlow with the switch's next look at them; by default that takes up to a second.
             self.world.on(host, "ovs-vsctl set open . other_config:max-revalidator=100")
             for name in (cast.ARENA, cast.HOSTED):
-                self.world.on(host, f"cat > /run/{name}.xml && virsh -q net-define /run/{name}.xml", stdin=cast.network_xml(name))
-                self.world.on(host, f"virsh -q net-start {name}")
+                self.world.start_xml(cast.network_xml(name), host)
         for port in cast.PORTS.values():
             self.taps[port.nick] = self.agents[port.host].call("open", name=port.nick, tap=port.tap)["mac"]
             self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml())
@@ -101,7 +67,7 @@ class Stage:
         for name, (host, bridge) in cast.BRIDGES.items():
             self.world.on(host, f"ip link set {bridge} up")
             real = self.agents[host].call("listen", name=name, device=bridge)["mac"]
-            self.real[_bytes(cast.BRIDGE_MACS[name])] = _bytes(real)
+            self.real[mac(cast.BRIDGE_MACS[name])] = mac(real)
         self.introduce()
 
     def start_guests(self) -> None:
@@ -160,15 +126,14 @@ class Stage:
         found: Counter[tuple[str, str]] = Counter()
         for nick in sorted(nicks):
             port = cast.PORTS[nick]
-            for line in json.loads(self.world.on(port.host, "vnetctl", "drops", port.tap, "--json")):
+            for line in self.world.drops(port.host, port.tap):
                 found[nick, line["reason"]] += line["packets"]
         return found
 
     def drops_of_guest(self, host: str, guest: str) -> Counter[str]:
         """Packets dropped so far of a whole guest, by reason in words."""
         port = self.world.port_of(host, guest)["tap"]
-        lines = json.loads(self.world.on(host, "vnetctl", "drops", port, "--json"))
-        return Counter({line["reason"]: line["packets"] for line in lines})
+        return Counter({line["reason"]: line["packets"] for line in self.world.drops(host, port)})
 
     def burst(self, nick: str, frame: bytes, mark: bytes, number: int) -> tuple[dict[str, int], float]:
         """(how many of ``number`` copies of a frame with this mark arrived at each port, the seconds that sending took)."""
@@ -197,10 +162,6 @@ class Stage:
         return frame
 
 
-def _bytes(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
-
-
 def _sentinel(port: cast.Port, mark: bytes) -> bytes:
     """A frame that the port may send under any guard and that its whole VLAN hears."""
     if port.owns:
@@ -208,5 +169,5 @@ def _sentinel(port: cast.Port, mark: bytes) -> bytes:
         packet = ip4(group, UDP(sport=9, dport=9) / Raw(mark), src=port.ip, ttl=1)
         tags = [(0x8100, 10)] if port.group == "both" else []
         return ether(group4(group), packet, src=port.mac, kind=IPV4, tags=tags)
-    packet = ip4("255.255.255.255", UDP(sport=68, dport=67) / BOOTP(op=1, chaddr=_bytes(port.mac)) / Raw(mark), src="0.0.0.0")
+    packet = ip4("255.255.255.255", UDP(sport=68, dport=67) / BOOTP(op=1, chaddr=mac(port.mac)) / Raw(mark), src="0.0.0.0")
     return ether(BROADCAST, packet, src=port.mac)

@@ -7,7 +7,7 @@ from scapy.packet import Packet, Raw
 
 from attacks.cast import BRIDGE_MACS, PORTS, RED, Port
 from attacks.frames import ARP, BROADCAST, V1, V2, P, arp, ether, group4, group6, ip4, ip6, payload, ping, solicited, tcp, udp
-from attacks.rows import Row, all_hear, drop, table, to
+from attacks.rows import Row, all_hear, drop, harmless, table, to
 from attacks.table_ipv6 import WRAPPINGS, echo
 from attacks.table_neighbours import NODES, solicitation
 
@@ -38,8 +38,7 @@ def out_of_reach() -> list[Row]:
                 # Where the switch knows no such address the frame is one for nobody; whoever has no guard may then hear it.
                 content = ether(mac, inside, src=sender.mac, kind=kind)
                 may = frozenset(("V1", "V2", "I2", "I3"))
-                row = drop(f"{words} from {sender.nick} to {name}", content, OUT, sender=sender.nick, surely=False)
-                rows.append(Row(row.name, row.frame, row.sender, may=may, reasons=row.reasons, surely=False))
+                rows.append(harmless(f"{words} from {sender.nick} to {name}", content, OUT, may=may, sender=sender.nick))
         for words, dst, inside, kind in (
             ("ARP", BROADCAST, arp(1, sha=sender.mac, spa=sender.ip, tpa=HOST4), ARP),
             ("UDP", BROADCAST, ip4(ALL, udp(), src=sender.ip), None),
@@ -68,9 +67,8 @@ def _tunnels(sender: Port, mac: str) -> dict[str, bytes]:
     found = {
         "GRE": four(gre(), proto=47),
         "GRE by IPv6": six(gre(), nh=47),
-        "GRE behind options": six(WRAPPINGS["destination options"]() / gre()),
+        "GRE behind options": six(_last(47, gre()), nh=60),
     }
-    found["GRE behind options"] = six(_last(47, gre()), nh=60)
     for words, port in TUNNEL_PORTS.items():
         found |= {
             words: four(udp(50000, port, 60)), f"{words} from its own port": four(udp(port, port, 60)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP, IPOption_NOP, IPOption_Router_Alert, IPOption_RR
 from scapy.layers.sctp import SCTP, SCTPChunkInit
@@ -20,6 +22,7 @@ from attacks.frames import (
     group4,
     group6,
     ip4,
+    mac,
     payload,
     ping,
     tcp,
@@ -41,11 +44,6 @@ SOURCES = {
 }  # fmt: skip
 
 
-def numbered(protocol: int, size: int = 40) -> Packet:
-    """A packet of this protocol with content that nothing parses."""
-    return Raw(bytes(payload(size)))
-
-
 @table("foreign IPv4 sources")
 def sources() -> list[Row]:
     rows = []
@@ -56,12 +54,12 @@ def sources() -> list[Row]:
         rows.append(drop(f"multicast from {words}", ether(group4("239.1.1.1"), ip4("239.1.1.1", udp(), src=src)), FOREIGN))
     for protocol in (0, 2, 4, 6, 17, 33, 41, 47, 50, 51, 58, 89, 103, 112, 132, 136, 253, 255):
         for words, src in (("a neighbour", V2.ip), ("nobody", NOBODY)):
-            frame = ether(V1.mac, ip4(V1.ip, numbered(protocol), src=src, proto=protocol))
+            frame = ether(V1.mac, ip4(V1.ip, payload(40), src=src, proto=protocol))
             rows.append(drop(f"protocol {protocol} from {words}", frame, FOREIGN, *([MALFORMED] if protocol == 0 else [])))
     for words, fields in (("first", {"flags": "MF"}), ("middle", {"flags": "MF", "frag": 64}), ("last", {"frag": 128})):
-        frame = ether(V1.mac, ip4(V1.ip, numbered(17, 64), src=V2.ip, proto=17, **fields))
+        frame = ether(V1.mac, ip4(V1.ip, payload(64), src=V2.ip, proto=17, **fields))
         rows.append(drop(f"the {words} fragment from a neighbour", frame, FOREIGN))
-        frame = ether(V1.mac, ip4(V1.ip, numbered(17, 64), src=NOBODY, proto=17, **fields))
+        frame = ether(V1.mac, ip4(V1.ip, payload(64), src=NOBODY, proto=17, **fields))
         rows.append(drop(f"the {words} fragment from nobody", frame, FOREIGN))
     options = [IPOption_RR(pointer=4, routers=[P.ip])]
     rows.append(drop("its own address only in an option", ether(V1.mac, ip4(V1.ip, udp(), src=V2.ip, options=options)), FOREIGN))
@@ -86,10 +84,10 @@ def malformed() -> list[Row]:
         drop("total length beyond the frame", changed(len=9000), MALFORMED, FOREIGN),
         drop("total length one beyond the frame", changed(len=len(whole) + 1), MALFORMED, FOREIGN),
         drop("header longer than the total length", changed(ihl=6, len=20), MALFORMED, FOREIGN),
-        drop("protocol 0 from its own", ether(V1.mac, ip4(V1.ip, numbered(0), proto=0)), MALFORMED),
-        drop("protocol 0 to the other host", ether(V2.mac, ip4(V2.ip, numbered(0), proto=0)), MALFORMED),
-        drop("protocol 0 to a group", ether(group4("239.1.1.1"), ip4("239.1.1.1", numbered(0), proto=0)), MALFORMED),
-        drop("protocol 0 from nobody", ether(V1.mac, ip4(V1.ip, numbered(0), src=NOBODY, proto=0)), MALFORMED, FOREIGN),
+        drop("protocol 0 from its own", ether(V1.mac, ip4(V1.ip, payload(40), proto=0)), MALFORMED),
+        drop("protocol 0 to the other host", ether(V2.mac, ip4(V2.ip, payload(40), proto=0)), MALFORMED),
+        drop("protocol 0 to a group", ether(group4("239.1.1.1"), ip4("239.1.1.1", payload(40), proto=0)), MALFORMED),
+        drop("protocol 0 from nobody", ether(V1.mac, ip4(V1.ip, payload(40), src=NOBODY, proto=0)), MALFORMED, FOREIGN),
         drop("an IPv6 packet", ether(V1.mac, b"\x60" + bytes(39) + bytes(payload()), kind=IPV4), MALFORMED, FOREIGN),
         drop("zeros", ether(V1.mac, bytes(46), kind=IPV4), MALFORMED, FOREIGN),
         drop("ones", ether(V1.mac, b"\xff" * 46, kind=IPV4), MALFORMED, FOREIGN),
@@ -124,14 +122,14 @@ def dhcp() -> list[Row]:
         for sport in (67, 68, 53, 0, 547, 4011, 65535):
             reasons = (SERVER,) if src == P.ip else (SERVER, FOREIGN)
             rows.append(drop(f"server's to all from {who} address and port {sport}", client(src=src, sport=sport, dport=68), *reasons))
-    for words, dst, mac in (
+    for words, dst, at in (
         ("a neighbour", V1.ip, V1.mac), ("the other host", V2.ip, V2.mac), ("a strict guest", S1.ip, S1.mac),
         ("an address to be", "10.0.0.77", V1.mac),
         ("all by unicast frame", ALL, V2.mac), ("the net's broadcast", "10.0.0.255", BROADCAST),
         ("a group", "224.0.0.1", group4("224.0.0.1")),
     ):  # fmt: skip
-        rows.append(drop(f"server's to {words}", client(dst, mac, P.ip, 67, 68), SERVER))
-        rows.append(drop(f"server's to {words}, first fragment", client(dst, mac, P.ip, 67, 68, flags="MF"), SERVER))
+        rows.append(drop(f"server's to {words}", client(dst, at, P.ip, 67, 68), SERVER))
+        rows.append(drop(f"server's to {words}, first fragment", client(dst, at, P.ip, 67, 68, flags="MF"), SERVER))
     for many in (1, 10):
         options = [IPOption_NOP()] * 4 * many
         rows.append(drop(f"server's behind {4 * many} bytes of options", client(V1.ip, V1.mac, P.ip, 67, 68, options=options), SERVER))
@@ -147,29 +145,29 @@ def offer() -> Packet:
 @table("IPv4 in frames of another kind")
 def groups() -> list[Row]:
     rows = []
-    for mac in (
+    for at in (
         "01:00:5e:00:00:01", "01:00:5e:7f:ff:fa", "33:33:00:00:00:01", "01:00:0c:cc:cc:cc", "03:00:00:00:00:01", "01:00:5f:00:00:01",
         "01:1b:19:00:00:00", "ff:ff:ff:ff:ff:fe", "53:54:00:a7:00:04",
     ):  # fmt: skip
         for words, dst in (("a neighbour", V1.ip), ("the other host's guest", V2.ip), ("far away", "198.51.100.1")):
-            rows.append(drop(f"{words} in {mac}", ether(mac, ip4(dst, udp())), GROUP))
-    for mac in ("33:33:00:00:00:fb", "01:00:0c:cc:cc:cd", "03:00:00:00:00:01", "01:00:5f:00:00:fb", group6("ff02::1")):
-        rows.append(drop(f"a group in {mac}", ether(mac, ip4("224.0.0.251", udp())), GROUP))
+            rows.append(drop(f"{words} in {at}", ether(at, ip4(dst, udp())), GROUP))
+    for at in ("33:33:00:00:00:fb", "01:00:0c:cc:cc:cd", "03:00:00:00:00:01", "01:00:5f:00:00:fb", group6("ff02::1")):
+        rows.append(drop(f"a group in {at}", ether(at, ip4("224.0.0.251", udp())), GROUP))
     for dst in (ALL, "240.0.0.1", "223.255.255.255", "127.0.0.1", NOBODY):
         rows.append(drop(f"{dst} in a multicast frame", ether("01:00:5e:00:00:01", ip4(dst, udp())), GROUP, MALFORMED))
     return rows
 
 
-def _everyone(words: str, make: object) -> list[Row]:
+def _everyone(words: str, make: Callable[[str], Packet]) -> list[Row]:
     """The packet that ``make`` gives, to each of the victims."""
-    return [to(f"{words} to {one.nick}", ether(one.mac, make(one.ip)), one.nick) for one in (V1, V2, S1, S2)]  # type: ignore[operator]
+    return [to(f"{words} to {one.nick}", ether(one.mac, make(one.ip)), one.nick) for one in (V1, V2, S1, S2)]
 
 
 @table("IPv4 unicast")
 def unicast() -> list[Row]:
     rows = []
     for protocol in (4, 6, 17, 33, 41, 47, 50, 51, 58, 103, 108, 115, 132, 136, 253, 255, 2, 89):
-        rows += _everyone(f"protocol {protocol}", lambda dst, protocol=protocol: ip4(dst, numbered(protocol), proto=protocol))
+        rows += _everyone(f"protocol {protocol}", lambda dst, protocol=protocol: ip4(dst, payload(40), proto=protocol))
     for flags in ("S", "SA", "A", "PA", "FA", "R", "SEC", "", "FPU"):
         rows += _everyone(f"TCP {flags or 'without flags'}", lambda dst, flags=flags: ip4(dst, tcp(flags=flags)))
     for sport, dport in (
@@ -212,7 +210,7 @@ def sizes() -> list[Row]:
         for words, fields in (("first", {"flags": "MF"}), ("middle", {"flags": "MF", "frag": 150}), ("last", {"frag": 300})):
             rows += _everyone(
                 f"{words} fragment of {protocol}",
-                lambda dst, protocol=protocol, fields=fields: ip4(dst, numbered(protocol, 1200), proto=protocol, id=4242, **fields),
+                lambda dst, protocol=protocol, fields=fields: ip4(dst, payload(1200), proto=protocol, id=4242, **fields),
             )
     return rows
 
@@ -225,13 +223,13 @@ def many() -> list[Row]:
     alert = [IPOption_Router_Alert()]
     frames = {
         "mDNS": group("224.0.0.251", udp(5353, 5353), ttl=255), "SSDP": group("239.255.255.250", udp(40000, 1900), ttl=2),
-        "LLMNR": group("224.0.0.252", udp(40000, 5355)), "OSPF": group("224.0.0.5", numbered(89), proto=89, ttl=1),
+        "LLMNR": group("224.0.0.252", udp(40000, 5355)), "OSPF": group("224.0.0.5", payload(40), proto=89, ttl=1),
         "RIP": group("224.0.0.9", udp(520, 520), ttl=1), "NTP": group("224.0.1.1", udp(123, 123)),
-        "PIM": group("224.0.0.13", numbered(103), proto=103),
+        "PIM": group("224.0.0.13", payload(40), proto=103),
         "a far group": group("239.1.2.3", udp()), "the highest group": group("239.255.255.255", udp()),
         "a group by TCP": group("232.1.1.1", tcp()),
-        "a ping to all hosts": group("224.0.0.1", ping()), "a fragment to a group": group("239.1.2.3", numbered(17), proto=17, flags="MF"),
-        "a later fragment to a group": group("239.1.2.3", numbered(17), proto=17, frag=10),
+        "a ping to all hosts": group("224.0.0.1", ping()), "a fragment to a group": group("239.1.2.3", payload(40), proto=17, flags="MF"),
+        "a later fragment to a group": group("239.1.2.3", payload(40), proto=17, frag=10),
         "IGMP, version 1": group("239.1.2.3", igmp(0x12, "239.1.2.3"), proto=2, ttl=1),
         "IGMP, version 2": group("239.1.2.3", igmp(0x16, "239.1.2.3"), proto=2, ttl=1, options=alert),
         "IGMP leave": group("224.0.0.2", igmp(0x17, "239.1.2.3"), proto=2, ttl=1, options=alert),
@@ -242,7 +240,7 @@ def many() -> list[Row]:
         "1454 bytes to a group": group("239.1.2.3", udp(size=1426)),
     }  # fmt: skip
     for kind in ("discover", "request", "decline", "inform", "release"):
-        content = BOOTP(op=1, chaddr=bytes.fromhex(P.mac.replace(":", "")), flags=0x8000 if kind == "discover" else 0)
+        content = BOOTP(op=1, chaddr=mac(P.mac), flags=0x8000 if kind == "discover" else 0)
         packet = UDP(sport=68, dport=67) / content / DHCP(options=[("message-type", kind), "end"]) / payload()
         frames[f"DHCP {kind}"] = ether(BROADCAST, ip4(ALL, packet, src=NOBODY))
     rows = [all_hear(words, frame, may=RED) for words, frame in frames.items()]

@@ -58,11 +58,6 @@ def echo(size: int = 24) -> Packet:
     return ICMPv6EchoRequest(data=bytes(payload(size)))
 
 
-def unknown(size: int = 40) -> Packet:
-    """Content that nothing parses."""
-    return Raw(bytes(payload(size)))
-
-
 def options(kind: type[Packet] = IPv6ExtHdrDestOpt, size: int = 4) -> Packet:
     return kind(options=[PadN(optdata=bytes(size))])
 
@@ -105,11 +100,11 @@ def sources() -> list[Row]:
         rows.append(drop(f"nobody's UDP behind {words}", ether(V1.mac, ip6(V1.ip6, wrapping() / udp(), src="::")), FOREIGN))
     for kind in (0, 4, 41, 43, 47, 50, 51, 59, 60, 89, 132, 135, 139, 140, 253, 255):
         # Content that is no header of its kind may also be counted as malformed, where the switch reads that kind.
-        frame = ether(V1.mac, ip6(V1.ip6, unknown(), src=V2.ip6, nh=kind))
+        frame = ether(V1.mac, ip6(V1.ip6, payload(40), src=V2.ip6, nh=kind))
         rows.append(drop(f"next header {kind} from a neighbour", frame, FOREIGN, MALFORMED))
     for words, fields in (("first", {"m": 1}), ("middle", {"m": 1, "offset": 40}), ("last", {"offset": 80}), ("only", {})):
         for who, src in (("a neighbour", V2.ip6), ("nobody", "::")):
-            packet = ip6(V1.ip6, IPv6ExtHdrFragment(nh=17, id=7, **fields) / unknown(64), src=src)
+            packet = ip6(V1.ip6, IPv6ExtHdrFragment(nh=17, id=7, **fields) / payload(64), src=src)
             rows.append(drop(f"the {words} fragment from {who}", ether(V1.mac, packet), FOREIGN))
     return rows
 
@@ -235,7 +230,7 @@ def _everyone(words: str, make: Callable[[str], Packet], to_global: bool = True)
 def unicast() -> list[Row]:
     rows = []
     for kind in (4, 41, 47, 50, 59, 89, 103, 115, 132, 136, 253):
-        rows += _everyone(f"next header {kind}", lambda dst, kind=kind: ip6(dst, unknown(), nh=kind))
+        rows += _everyone(f"next header {kind}", lambda dst, kind=kind: ip6(dst, payload(40), nh=kind))
     for flags in ("S", "SA", "A", "FA", "R"):
         rows += _everyone(f"TCP {flags}", lambda dst, flags=flags: ip6(dst, tcp(flags=flags)))
     for ports in ((4000, 53), (546, 547), (67, 68), (1, 545), (4789, 4789), (0, 0)):
@@ -264,7 +259,7 @@ def sizes() -> list[Row]:
         rows += [to(f"{size + 48} bytes to {one.nick}", ether(one.mac, ip6(one.ip6, udp(size=size))), one.nick) for one in (V1, S1)]
     rows += _everyone("a header alone", lambda dst: ip6(dst, Raw(b""), nh=59))
     for words, fields in (("first", {"m": 1}), ("middle", {"m": 1, "offset": 150}), ("last", {"offset": 300}), ("only", {})):
-        for kind, content in ((17, udp), (6, tcp), (58, echo), (50, unknown)):
+        for kind, content in ((17, udp), (6, tcp), (58, echo), (50, payload)):
             rows += _everyone(
                 f"{words} fragment of {kind}",
                 lambda dst, kind=kind, content=content, fields=fields: ip6(
@@ -283,11 +278,11 @@ def many() -> list[Row]:
     frames = {
         "mDNS": group("ff02::fb", udp(5353, 5353), hlim=255, src=P.link_local), "SSDP": group("ff02::c", udp(40000, 1900)),
         "LLMNR": group("ff02::1:3", udp(40000, 5355), src=P.link_local), "a ping to all nodes": group("ff02::1", echo(), src=P.link_local),
-        "a ping to all routers": group("ff02::2", echo()), "OSPF": group("ff02::5", unknown(), nh=89, src=P.link_local, hlim=1),
+        "a ping to all routers": group("ff02::2", echo()), "OSPF": group("ff02::5", payload(40), nh=89, src=P.link_local, hlim=1),
         "a far group": group("ff0e::1234", udp()), "a site's group": group("ff05::2", udp()),
-        "PIM": group("ff02::d", unknown(), nh=103, hlim=1),
+        "PIM": group("ff02::d", payload(40), nh=103, hlim=1),
         "a first fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, m=1, id=3) / udp(size=200)),
-        "a later fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, offset=26, id=3) / unknown(200)),
+        "a later fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, offset=26, id=3) / payload(200)),
         "UDP behind options": group("ff02::fb", options() / udp(5353, 5353)), "1454 bytes": group("ff0e::1", udp(size=1406)),
     }  # fmt: skip
     rows = [all_hear(words, frame, may=RED) for words, frame in frames.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scapy.packet import Packet
+
 from attacks.cast import PORTS, RED, Port
 from attacks.frames import ARP, BROADCAST, S1, V1, V2, arp, ether, group4, group6, ip4, ip6, payload, ping, tcp, udp
 from attacks.rows import Row, all_hear, drop, table, to
@@ -17,8 +19,8 @@ PAIRS = ((I1, I2), (I1, I3), (I2, I1), (I2, I3), (I3, I1), (I3, I2))
 def _between(one: Port, other: Port) -> dict[str, bytes]:
     """What guests say to each other."""
 
-    def frame(inside: object, kind: int | None = None) -> bytes:
-        return ether(other.mac, inside, src=one.mac, kind=kind)  # type: ignore[arg-type]
+    def frame(inside: Packet | bytes, kind: int | None = None) -> bytes:
+        return ether(other.mac, inside, src=one.mac, kind=kind)
 
     return {
         "UDP": frame(ip4(other.ip, udp(), src=one.ip)), "TCP": frame(ip4(other.ip, tcp(), src=one.ip)),
@@ -34,8 +36,8 @@ def _between(one: Port, other: Port) -> dict[str, bytes]:
 
 
 def _to_all(one: Port) -> dict[str, bytes]:
-    def frame(dst: str, inside: object, kind: int | None = None) -> bytes:
-        return ether(dst, inside, src=one.mac, kind=kind)  # type: ignore[arg-type]
+    def frame(dst: str, inside: Packet | bytes, kind: int | None = None) -> bytes:
+        return ether(dst, inside, src=one.mac, kind=kind)
 
     return {
         "an ARP request for the isolated": frame(BROADCAST, arp(1, sha=one.mac, spa=one.ip, tpa=I2.ip), ARP),

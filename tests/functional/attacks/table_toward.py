@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6ExtHdrFragment
-from scapy.packet import Raw
+from scapy.packet import Packet
 
 from attacks.cast import PORTS, RED, Port
 from attacks.frames import (
@@ -42,8 +42,8 @@ STRANGER = "52:54:00:a7:00:99"
 def _attacks(sender: Port, victim: Port) -> list[Row]:
     """Unicast frames to the victim's MAC with what is not the victim's inside."""
 
-    def frame(inside: object, kind: int | None = None) -> bytes:
-        return ether(victim.mac, inside, src=sender.mac, kind=kind)  # type: ignore[arg-type]
+    def frame(inside: Packet | bytes, kind: int | None = None) -> bytes:
+        return ether(victim.mac, inside, src=sender.mac, kind=kind)
 
     contents: dict[str, bytes] = {}
     for words, dst in {
@@ -62,7 +62,7 @@ def _attacks(sender: Port, victim: Port) -> list[Row]:
         contents[f"a ping for {words} by IPv6"] = frame(ip6(dst, options() / echo(), src=sender.link_local))
     contents |= {
         "a ping for nobody": frame(ip4("10.0.0.99", ping(), src=sender.ip)),
-        "a later fragment for nobody": frame(ip4("10.0.0.99", Raw(bytes(payload(64))), src=sender.ip, proto=17, frag=4)),
+        "a later fragment for nobody": frame(ip4("10.0.0.99", payload(64), src=sender.ip, proto=17, frag=4)),
         "a later IPv6 fragment for nobody": frame(ip6("2001:db8:1::99", IPv6ExtHdrFragment(nh=17, offset=4) / payload(), src=sender.ip6)),
         "IPv4 whose header is cut off": frame(bytes(ip4(victim.ip, udp(), src=sender.ip))[:16], IPV4),
         "IPv6 whose header is cut off": frame(bytes(ip6(victim.ip6, udp(), src=sender.ip6))[:30], IPV6),
@@ -70,9 +70,11 @@ def _attacks(sender: Port, victim: Port) -> list[Row]:
     rows = [drop(words, content, NOT_ITS, "malformed IP", sender=sender.nick, counted=victim.nick) for words, content in contents.items()]
     for words, kind in {
         "LLDP": 0x88CC, "EAPOL": 0x888E, "MPLS": 0x8847, "PPPoE": 0x8864, "PTP": 0x88F7, "an experiment": 0x88B5, "CFM": 0x8902,
-        "VLAN": 0x9100, "0xffff": 0xFFFF,
+        "0xffff": 0xFFFF,
     }.items():  # fmt: skip
         rows.append(drop(f"{words} to it", frame(bytes(payload(46)), kind), NOT_ITS, UNKNOWN, sender=sender.nick, counted=victim.nick))
+    # No access port sends a tag in disguise, whatever its guard.
+    rows.append(drop("a VLAN tag of old to it", frame(bytes(payload(46)), 0x9100), "second VLAN tag", sender=sender.nick))
     rows.append(
         drop("LLC to it", frame(b"\x42\x42\x03" + bytes(payload(43)), 46), NOT_ITS, UNKNOWN, sender=sender.nick, counted=victim.nick)
     )
@@ -103,15 +105,15 @@ def _flooded(sender: Port, others: tuple[str, ...], strict: frozenset[str]) -> l
 def _good(sender: Port, victim: Port) -> list[Row]:
     """What a strict guest must be able to hear: from others, through a router, from servers."""
 
-    def frame(inside: object, kind: int | None = None, dst: str = victim.mac) -> bytes:
-        return ether(dst, inside, src=sender.mac, kind=kind)  # type: ignore[arg-type]
+    def frame(inside: Packet | bytes, kind: int | None = None, dst: str = victim.mac) -> bytes:
+        return ether(dst, inside, src=sender.mac, kind=kind)
 
     server = "fe80::67"
     contents = {
         "UDP": frame(ip4(victim.ip, udp(), src=sender.ip)), "TCP from far away": frame(ip4(victim.ip, tcp(), src="198.51.100.9")),
         "a ping": frame(ip4(victim.ip, ping(), src=sender.ip)),
-        "GRE": frame(ip4(victim.ip, Raw(bytes(payload(40))), src=sender.ip, proto=47)),
-        "a later fragment": frame(ip4(victim.ip, Raw(bytes(payload(64))), src=sender.ip, proto=17, frag=4)),
+        "GRE": frame(ip4(victim.ip, payload(40), src=sender.ip, proto=47)),
+        "a later fragment": frame(ip4(victim.ip, payload(64), src=sender.ip, proto=17, frag=4)),
         "UDP by IPv6": frame(ip6(victim.ip6, udp(), src=sender.ip6)),
         "TCP by IPv6 from far away": frame(ip6(victim.ip6, tcp(), src="2001:db8:9::9")),
         "UDP to its link-local address": frame(ip6(victim.link_local, udp(), src=sender.link_local)),
@@ -133,8 +135,8 @@ def _good(sender: Port, victim: Port) -> list[Row]:
 
 
 def _heard(sender: Port, listeners: tuple[str, ...]) -> list[Row]:
-    def frame(dst: str, inside: object, kind: int | None = None) -> bytes:
-        return ether(dst, inside, src=sender.mac, kind=kind)  # type: ignore[arg-type]
+    def frame(dst: str, inside: Packet | bytes, kind: int | None = None) -> bytes:
+        return ether(dst, inside, src=sender.mac, kind=kind)
 
     asked = solicited(S2.ip6)
     contents = {

@@ -24,6 +24,7 @@ from attacks.frames import (
     group6,
     ip4,
     ip6,
+    mac,
     payload,
     ping,
     solicited,
@@ -81,7 +82,7 @@ def version4() -> list[Row]:
     for words, content in {
         "UDP": frame(BROADCAST, ip4(ALL, udp(), src=NOBODY)), "TCP": frame(V1.mac, ip4(V1.ip, tcp(), src=NOBODY)),
         "multicast": frame(group4("224.0.0.251"), ip4("224.0.0.251", udp(5353, 5353), src=NOBODY)),
-        "IGMP": frame(group4("224.0.0.22"), ip4("224.0.0.22", Raw(bytes(payload())), src=NOBODY, proto=2)),
+        "IGMP": frame(group4("224.0.0.22"), ip4("224.0.0.22", payload(), src=NOBODY, proto=2)),
         "DHCP by unicast": frame(V1.mac, ip4(ALL, udp(68, 67), src=NOBODY)),
         "DHCP to one": frame(BROADCAST, ip4(V1.ip, udp(68, 67), src=NOBODY)),
         "DHCP from another port": frame(BROADCAST, ip4(ALL, udp(67, 67), src=NOBODY)),
@@ -98,7 +99,7 @@ def version4() -> list[Row]:
         drop("DHCP in VLAN 20", tagged(frame(BROADCAST, ip4(ALL, udp(68, 67), src=NOBODY)), (0x8100, 20)), "VLAN not allowed", sender="P0")
     )
     for kind in ("discover", "request", "decline"):
-        content = BOOTP(op=1, chaddr=bytes.fromhex(P0.mac.replace(":", ""))) / DHCP(options=[("message-type", kind), "end"]) / payload()
+        content = BOOTP(op=1, chaddr=mac(P0.mac)) / DHCP(options=[("message-type", kind), "end"]) / payload()
         packet = ip4(ALL, UDP(sport=68, dport=67) / content, src=NOBODY)
         rows.append(all_hear(f"DHCP {kind}", frame(BROADCAST, packet, IPV4), sender="P0", may=RED))
     said = arp(3, sha=P0.mac, spa=NOBODY, tha=P0.mac, tpa=NOBODY)

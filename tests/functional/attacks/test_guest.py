@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attacks.cast import BOB, CAROL, EVE, PORTS
+from attacks.cast import BOB, CAROL, EVE, PORTS, RealGuest
 from attacks.frames import ARP, arp, ether, group6, ip6
 from attacks.rows import Row
 from attacks.stage import Stage
@@ -61,7 +61,7 @@ def drops_of(stage: Stage, reason: str) -> int:
     return stage.drops_of_guest(EVE.host, "eve")[reason]
 
 
-def counted(stage: Stage, reason: str, before: int) -> None:
+def assert_counted(stage: Stage, reason: str, before: int) -> None:
     stage.world.until(lambda: drops_of(stage, reason) > before, 5, f"{reason} is counted")
 
 
@@ -72,14 +72,14 @@ def test_a_guest_changes_its_mac(quiet: Stage) -> None:
         world.inside("eve", change.format(address))
         assert not reaches(quiet, "eve", BOB.ip)
     world.inside("eve", change.format(EVE.mac))
-    counted(quiet, "foreign source MAC", before)
+    assert_counted(quiet, "foreign source MAC", before)
     world.until(lambda: reaches(quiet, "eve", BOB.ip), 5, "Eve's own address serves her again")
 
 
 @pytest.mark.parametrize("victim", [BOB, CAROL])
-def test_a_guest_takes_its_neighbours_ipv4_address(quiet: Stage, victim: object) -> None:
+def test_a_guest_takes_its_neighbours_ipv4_address(quiet: Stage, victim: RealGuest) -> None:
     world, before = quiet.world, drops_of(quiet, "ARP for another's address")
-    address = victim.ip  # type: ignore[attr-defined]
+    address = victim.ip
     world.inside("eve", f"ip addr add {address}/24 dev eth0; echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify")
     try:
         # Asks for another guest from that address, and tells everybody; arping too, where the guest's kernel has packet sockets.
@@ -87,7 +87,7 @@ def test_a_guest_takes_its_neighbours_ipv4_address(quiet: Stage, victim: object)
         world.inside("eve", f"arp -d {other.ip}; ping -c 1 -W 1 -I {address} {other.ip}")
         world.inside("eve", f"arping -c 1 -w 1 -U -I eth0 -s {address} {address}; arping -c 1 -w 1 -A -I eth0 -s {address} {address}")
         world.inside("eve", f"ip addr del {EVE.ip}/24 dev eth0; ip link set eth0 down; ip link set eth0 up; ping -c 1 -W 1 {other.ip}")
-        counted(quiet, "ARP for another's address", before)
+        assert_counted(quiet, "ARP for another's address", before)
     finally:
         world.inside("eve", f"ip addr flush dev eth0; ip addr add {EVE.ip}/24 dev eth0; ip addr add {EVE.ip6}/64 dev eth0")
     world.until(lambda: reaches(quiet, "eve", BOB.ip), 5, "Eve's own address serves her again")
@@ -117,7 +117,7 @@ def test_a_guest_plays_the_dhcp_server(quiet: Stage) -> None:
     assert status != 0, text
     # Her server looks for another holder of the address first, which takes it two seconds.
     world.until(lambda: "sending offer" in world.inside("eve", "cat /tmp/served")[1].lower(), 5, "Eve's server makes an offer")
-    counted(quiet, "DHCP server", before)
+    assert_counted(quiet, "DHCP server", before)
     assert "10.0.0.2" not in world.inside("bob", "cat /tmp/offers")[1]
 
 

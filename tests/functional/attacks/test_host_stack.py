@@ -22,7 +22,7 @@ SERVICE = 5555
 
 def frames(tap: str) -> dict[str, bytes]:
     """What a host would answer, or believe, if it heard it at the tap whose own MAC address this is."""
-    local = "fe80::" + _identifier(tap)
+    local = cast.link_local(tap)
 
     def single(inside: Packet) -> bytes:
         return ether(tap, inside)
@@ -46,13 +46,6 @@ def frames(tap: str) -> dict[str, bytes]:
         "a query": group(NODES, ICMPv6MLQuery()),
         "a router's advertisement": group(NODES, advertisement()),
     }
-
-
-def _identifier(mac: str) -> str:
-    """RFC 4291, appendix A."""
-    one = bytes.fromhex(mac.replace(":", ""))
-    both = bytes([one[0] ^ 2]) + one[1:3] + b"\xff\xfe" + one[3:]
-    return ":".join(both[index : index + 2].hex() for index in range(0, 8, 2))
 
 
 @pytest.fixture

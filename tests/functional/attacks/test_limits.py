@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from scapy.layers.inet6 import ICMPv6ND_NS
 from scapy.packet import Raw
@@ -13,6 +15,8 @@ from attacks.stage import Stage
 
 MANY, LIMIT = 6000, 1000
 """The frames of a burst, and the packets/s that a port may send by default, of each kind."""
+Burst = Callable[[str], tuple[bytes, bytes]]
+"""For a port of this name: a frame and its mark."""
 
 
 def broadcast(nick: str) -> tuple[bytes, bytes]:
@@ -38,10 +42,10 @@ def solicitation(nick: str) -> tuple[bytes, bytes]:
     ("make", "reasons"),
     [(broadcast, {"flood limit"}), (request, {"ARP and ND limit", "flood limit"}), (solicitation, {"ARP and ND limit", "flood limit"})],
 )
-def test_a_burst_is_cut_down_to_the_limit_and_every_frame_is_accounted_for(stage: Stage, make: object, reasons: set[str]) -> None:
+def test_a_burst_is_cut_down_to_the_limit_and_every_frame_is_accounted_for(stage: Stage, make: Burst, reasons: set[str]) -> None:
     stage.introduce()
     before = drops_now(stage, {"L"})
-    frame, mark = make("L")  # type: ignore[operator]
+    frame, mark = make("L")
     arrived, seconds = stage.burst("L", frame, mark, MANY)
     growth = drops_now(stage, {"L"}) - before
     assert {reason for _, reason in growth} <= reasons, growth

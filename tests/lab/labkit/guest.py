@@ -42,6 +42,8 @@ class GuestSpec:
     metadata: str = ""
     words: Sequence[str] = field(default=())
     """More words for the guest's kernel command line."""
+    announces: bool = True
+    """Whether the guest itself sends gratuitous ARP after a migration, as Linux with virtio does, or leaves that to QEMU's RARP."""
 
     @property
     def hardware_address(self) -> str:
@@ -53,7 +55,8 @@ def domain_xml(spec: GuestSpec) -> str:
     """The guest's libvirt XML: the ordinary one of a user, with the lab's kernel and serial ports."""
     kernel, initramfs = image()
     words = [f"name={spec.name}", *(f"ip={one}" for one in spec.addresses), *(f"vlan={one}" for one in spec.vlans), *spec.words]
-    return f"""<domain type='qemu'>
+    silent = "" if spec.announces else "<qemu:arg value='-global'/><qemu:arg value='virtio-net-pci.guest_announce=off'/>"
+    return f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{spec.name}</name><memory unit='MiB'>{spec.memory}</memory><vcpu>1</vcpu>
   <metadata>{spec.metadata}</metadata>
   <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initramfs}</initrd>
@@ -65,6 +68,7 @@ def domain_xml(spec: GuestSpec) -> str:
     <serial type='unix'><source mode='bind' path='{_socket(spec.name)}'/><target port='1'/></serial>
     <memballoon model='none'/>
   </devices>
+  <qemu:commandline>{silent}</qemu:commandline>
 </domain>"""
 
 

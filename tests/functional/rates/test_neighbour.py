@@ -1,0 +1,76 @@
+"""A guest's limit is its own matter: what is sent beyond it takes nothing from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from world import World
+
+from rates.stations import HOST, station, wired
+from rates.streams import Stream, flow
+
+NETWORK = "apart"
+LIMIT = "<inbound average='1250'/><outbound average='1250'/>"
+HELD = [station(f"held{number}", NETWORK, bandwidth=LIMIT) for number in range(4)]
+"""Limits of 10 Mbit/s, each port of which can overflow."""
+FLOODERS = [station(f"flooder{number}", NETWORK) for number in range(4)]
+ONE, OTHER = (station(name, NETWORK) for name in ("one", "other"))
+PACE = 20.0
+"""Mbit/s, of which a machine that is busy with something else still carries all."""
+
+
+@pytest.fixture(scope="module")
+def apart(rates: World) -> Iterator[World]:
+    with wired(rates, NETWORK, *HELD, *FLOODERS, ONE, OTHER):
+        yield rates
+
+
+@pytest.mark.parametrize("many", [1, 4], ids=["one limit", "four limits"])
+@pytest.mark.parametrize("outbound", [True, False], ids=["from them", "to them"])
+def test_others_lose_nothing_when_limits_overflow(apart: World, outbound: bool, many: int) -> None:
+    """Open vSwitch sends to all links by one packet socket, which a long queue under one limit would fill."""
+    ends = zip(HELD, FLOODERS, strict=True) if outbound else zip(FLOODERS, HELD, strict=True)
+    over = [Stream(*pair, PACE) for pair in ends][:many]
+    *held, free = flow(apart, *over, Stream(ONE, OTHER, PACE))
+    print(f"\nlimits of 10 Mbit/s: {[round(one.frames, 2) for one in held]}; beside them, of {PACE} Mbit/s: {free.goodput:.2f}")
+    assert all(one.frames <= 10.5 for one in held)
+    assert free.goodput >= 0.97 * PACE
+
+
+def test_tcp_passes_beside_limits_that_overflow(apart: World) -> None:
+    """It got nothing at all beside one long queue."""
+    over = [Stream(*pair, PACE) for pair in zip(FLOODERS, HELD, strict=True)]
+    *_, free = flow(apart, *over, Stream(ONE, OTHER))
+    print(f"\nTCP beside four limits that overflow: {free.goodput:.2f} Mbit/s")
+    assert free.goodput >= PACE
+
+
+QUEUE = "tc qdisc show dev held0 | grep -o 'pfifo .* parent 1:1 limit [0-9]*'"
+
+
+def _queue(world: World) -> str:
+    return world.attempt(HOST, QUEUE).stdout.rpartition(" ")[2].strip()
+
+
+def test_a_queue_that_was_lost_comes_back(apart: World) -> None:
+    """By the next look where somebody took it away by tc, and at once where Open vSwitch made the limit anew."""
+    wanted = _queue(apart)
+    assert wanted
+    for command in ("tc qdisc del dev held0 parent 1:1", "tc qdisc replace dev held0 parent 1:1 pfifo limit 500"):
+        apart.on(HOST, command)
+        assert _queue(apart) != wanted
+        assert apart.attempt(HOST, "vnetctl", "plan").stdout == f"~ link held0: a queue of {wanted} under its limit\n"
+        apart.on(HOST, "vnetctl", "apply")
+        assert _queue(apart) == wanted
+        apart.assert_settled(HOST)
+    apart.on(HOST, "tc class change dev held0 parent 1: classid 1:fffe htb rate 10mbit burst 1600")
+    assert "held0" in apart.attempt(HOST, "vnetctl", "plan").stdout
+    apart.on(HOST, "vnetctl", "apply")
+    apart.assert_settled(HOST)
+    apart.on(HOST, "ovs-vsctl clear port held0 qos")
+    apart.until(lambda: _queue(apart) == wanted, 5, "the queue is back under a limit that was taken away")
+    apart.on(HOST, "kill $(cat /run/openvswitch/ovs-vswitchd.pid)")
+    apart.until(lambda: apart.attempt(HOST, "pgrep -x ovs-vswitchd").returncode, 5, "ovs-vswitchd ends")
+    apart.on(HOST, "tc qdisc del dev held0 root; /run/start-vswitchd")
+    apart.until(lambda: _queue(apart) == wanted, 10, "the queue is back under a limit of a restarted switch")

@@ -1,0 +1,1 @@
+"""Every VLAN mode against every other."""
