@@ -14,18 +14,16 @@ import struct
 from collections.abc import Collection
 from contextlib import suppress
 
-from vnetd.adapters.quiet import Rtnl, attribute, attributes_of
+from vnetd.adapters.rtnl import ACK, TC, TC_ROOT, TCA_KIND, TCA_OPTIONS, Rtnl, attribute, classes, kind_of, qdiscs
 from vnetd.errors import WorldError
 from vnetd.model.shaping import Leaf
 
 # rtnetlink(7), linux/rtnetlink.h, linux/pkt_sched.h; everything is in the machine's own byte order.
-_ACK, _DUMP, _NEW_QDISC, _GET_QDISC, _NEW_CLASS, _GET_CLASS = 4, 0x300, 36, 38, 40, 42
-_TC = struct.Struct("=B3xiIII")  # tcmsg: family, link, handle, parent, info
-_TCA_KIND, _TCA_OPTIONS = 1, 2
+_NEW_CLASS = 40
 _HTB_PARMS, _HTB_SIZE = 1, 44  # tc_htb_opt
+_HTB_RATES = (6, 7)  # TCA_HTB_RATE64 and TCA_HTB_CEIL64, of rates from 4 GiB/s on
 _BUFFERS = struct.Struct("=II")  # its buffer and cbuffer: how long the burst takes at the rate and at the ceiling
 _BUFFERS_AT = 24
-_ROOT = 0xFFFFFFFF
 QUEUE_0 = 0x00010001  # the class 1:1
 _AROUND = 0x0001FFFE  # the class 1:fffe
 _SIOCGIFMTU = 0x8921
@@ -45,52 +43,46 @@ class Leaves:
         indexes = {index: name for name in names if (index := _index(name))}
         limited: set[int] = set()
         lengths: dict[int, int] = {}
-        for kind, body in self._qdiscs():
-            _, index, _, parent, _ = _TC.unpack_from(body)
-            if kind != _NEW_QDISC or index not in indexes or parent not in (_ROOT, QUEUE_0):
-                continue
-            attributes = attributes_of(body[_TC.size :])
-            qdisc = attributes.get(_TCA_KIND, b"").rstrip(b"\0")
-            if parent == _ROOT and qdisc == b"htb":
-                limited.add(index)
-            elif parent == QUEUE_0 and qdisc == b"pfifo" and self._lends(index):
-                lengths[index] = struct.unpack_from("=I", attributes[_TCA_OPTIONS])[0]
+        try:
+            for index, _, parent, attributes in qdiscs(self._rtnl):
+                if index in indexes and parent == TC_ROOT and kind_of(attributes) == "htb":
+                    limited.add(index)
+                elif index in indexes and parent == QUEUE_0 and kind_of(attributes) == "pfifo" and self._lends(index):
+                    lengths[index] = struct.unpack_from("=I", attributes[TCA_OPTIONS])[0]
+        except OSError as error:
+            raise WorldError(f"the kernel does not tell what tc does: {error.strerror}") from None
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             return {indexes[one]: Leaf(lengths.get(one), _mtu(probe, indexes[one])) for one in limited}
 
     def lend(self, index: int) -> None:
         """Let 1:fffe have the burst of 1:1; at the ceiling of that both take as long. Raises OSError."""
-        classes = self._classes(index)
-        if QUEUE_0 in classes and _AROUND in classes:
-            _, buffer = _BUFFERS.unpack_from(classes[QUEUE_0], _BUFFERS_AT)
-            parms = bytearray(classes[_AROUND])
+        found = self._classes(index)
+        if QUEUE_0 in found and _AROUND in found:
+            around = dict(found[_AROUND])
+            parms = bytearray(around[_HTB_PARMS])
+            _, buffer = _buffers(found[QUEUE_0])
             _BUFFERS.pack_into(parms, _BUFFERS_AT, buffer, buffer)
-            options = attribute(_TCA_OPTIONS, attribute(_HTB_PARMS, bytes(parms)))
-            self._rtnl.ask(_NEW_CLASS, _ACK, _TC.pack(0, index, _AROUND, _ROOT, 0) + attribute(_TCA_KIND, b"htb\0") + options)
+            around[_HTB_PARMS] = bytes(parms)
+            options = b"".join(attribute(kind, around[kind]) for kind in (_HTB_PARMS, *_HTB_RATES) if kind in around)
+            rule = attribute(TCA_KIND, b"htb\0") + attribute(TCA_OPTIONS, options)
+            self._rtnl.ask(_NEW_CLASS, ACK, TC.pack(0, index, _AROUND, TC_ROOT, 0) + rule)
 
     def _lends(self, index: int) -> bool:
+        """Whether 1:fffe has the burst of 1:1. Of a link that has just gone it does not matter."""
         with suppress(OSError):
-            classes = self._classes(index)
-            if QUEUE_0 in classes and _AROUND in classes:
-                lent: int = _BUFFERS.unpack_from(classes[_AROUND], _BUFFERS_AT)[0]
-                own: int = _BUFFERS.unpack_from(classes[QUEUE_0], _BUFFERS_AT)[1]
-                return lent >= own
+            found = self._classes(index)
+            if QUEUE_0 in found and _AROUND in found:
+                return _buffers(found[_AROUND])[0] >= _buffers(found[QUEUE_0])[1]
         return True
 
-    def _classes(self, index: int) -> dict[int, bytes]:
-        """The tc_htb_opt of each class of a link."""
-        found = {}
-        for kind, body in self._rtnl.ask(_GET_CLASS, _DUMP, _TC.pack(0, index, 0, 0, 0)):
-            parms = attributes_of(attributes_of(body[_TC.size :]).get(_TCA_OPTIONS, b"")).get(_HTB_PARMS, b"")
-            if kind == _NEW_CLASS and len(parms) >= _HTB_SIZE:
-                found[_TC.unpack_from(body)[2]] = parms
-        return found
+    def _classes(self, index: int) -> dict[int, dict[int, bytes]]:
+        """The options of each htb class of a link."""
+        return {handle: options for handle, options in classes(self._rtnl, index) if len(options.get(_HTB_PARMS, b"")) >= _HTB_SIZE}
 
-    def _qdiscs(self) -> list[tuple[int, bytes]]:
-        try:
-            return self._rtnl.ask(_GET_QDISC, _DUMP, _TC.pack(0, 0, 0, 0, 0))
-        except OSError as error:
-            raise WorldError(f"the kernel does not tell what tc does: {error.strerror}") from None
+
+def _buffers(options: dict[int, bytes]) -> tuple[int, int]:
+    buffer, cbuffer = _BUFFERS.unpack_from(options[_HTB_PARMS], _BUFFERS_AT)
+    return buffer, cbuffer
 
 
 def _index(name: str) -> int:

@@ -22,23 +22,20 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vnetd.errors import Unavailable, WorldError
+from vnetd.adapters.rtnl import ACK, DUMP, TC, TCA_KIND, TCA_OPTIONS, Rtnl, attribute, attributes_of
+from vnetd.errors import WorldError
 from vnetd.model.state import Quiet
 
 CONF = Path("/proc/sys/net/ipv6/conf")
 
 # rtnetlink(7) and linux/pkt_sched.h, linux/pkt_cls.h, linux/if_addr.h; everything is in the machine's own byte order.
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
-_TC = struct.Struct("=B3xiIII")  # tcmsg: family, link, handle, parent, info
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, link
 _ROUTE = struct.Struct("=B4xB6x")  # rtmsg: family and protocol, and what does not matter here
-_ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 1, 4, 0x300, 0x200, 0x400
+_EXCLUSIVE, _CREATE = 0x200, 0x400
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_QDISC, _NEW_FILTER, _GET_FILTER = 36, 44, 46
-_TCA_KIND, _TCA_OPTIONS, _BPF_LENGTH, _BPF_PROGRAM, _BPF_FLAGS = 1, 2, 4, 5, 8
+_BPF_LENGTH, _BPF_PROGRAM, _BPF_FLAGS = 4, 5, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO, _RTA_OIF = 1, 2, 11, 4
 _CLSACT = (0xFFFF0000, 0xFFFFFFF1)  # the qdisc's handle and parent
 _INGRESS = 0xFFFFFFF2  # the filter's parent
@@ -141,7 +138,7 @@ class QuietLinks:
 
     def _kernel_made(self) -> Iterator[tuple[int, int, bytes]]:
         """(link, prefix length, address) of each such address; those of users have another IFA_PROTO, or none."""
-        for kind, body in self._rtnl.ask(_GET_ADDRESS, _DUMP, _ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
+        for kind, body in self._rtnl.ask(_GET_ADDRESS, DUMP, _ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
             if kind == _NEW_ADDRESS:
                 _, length, _, _, index = _ADDRESS.unpack_from(body)
                 attributes = attributes_of(body[_ADDRESS.size :])
@@ -157,98 +154,40 @@ class QuietLinks:
 
     def _take_routes(self, name: str, index: int) -> None:
         """Take the routes away that were believed of a router's announcement, the default route first of all."""
-        for kind, body in self._rtnl.ask(_GET_ROUTE, _DUMP, _ROUTE.pack(socket.AF_INET6, 0)):
+        for kind, body in self._rtnl.ask(_GET_ROUTE, DUMP, _ROUTE.pack(socket.AF_INET6, 0)):
             announced = kind == _NEW_ROUTE and _ROUTE.unpack_from(body)[1] == _BY_ANNOUNCEMENT
             if announced and attributes_of(body[_ROUTE.size :]).get(_RTA_OIF) == struct.pack("=I", index):
                 self._delete(_DELETE_ROUTE, body, f"a route that a router announced cannot be taken from {name}")
 
     def _delete(self, kind: int, body: bytes, words: str) -> None:
         try:
-            self._rtnl.ask(kind, _ACK, body)
+            self._rtnl.ask(kind, ACK, body)
         except OSError as error:
             if error.errno not in {*_GONE, errno.EADDRNOTAVAIL, errno.ESRCH}:
                 raise WorldError(f"{words}: {error.strerror}") from None
 
     def _drops_all(self, index: int) -> bool:
         try:
-            found = self._rtnl.ask(_GET_FILTER, _ACK, _TC.pack(0, index, _FILTER, _INGRESS, _FIRST_OF_ALL))
+            found = self._rtnl.ask(_GET_FILTER, ACK, TC.pack(0, index, _FILTER, _INGRESS, _FIRST_OF_ALL))
         except OSError:
             return False  # There is no such filter, no clsact, or no such link any longer.
         for kind, body in found:
-            attributes = attributes_of(body[_TC.size :])
-            options = attributes_of(attributes.get(_TCA_OPTIONS, b""))
+            attributes = attributes_of(body[TC.size :])
+            options = attributes_of(attributes.get(TCA_OPTIONS, b""))
             if kind == _NEW_FILTER and options.get(_BPF_PROGRAM) == _DROP_ALL and options.get(_BPF_FLAGS) == _DIRECT:
                 return True
         return False
 
     def _drop_all(self, name: str, index: int) -> None:
         options = attribute(_BPF_LENGTH, struct.pack("=H", 1)) + attribute(_BPF_PROGRAM, _DROP_ALL) + attribute(_BPF_FLAGS, _DIRECT)
-        rule = attribute(_TCA_KIND, b"bpf\0") + attribute(_TCA_OPTIONS, options)
-        qdisc = _TC.pack(0, index, *_CLSACT, 0) + attribute(_TCA_KIND, b"clsact\0")
+        rule = attribute(TCA_KIND, b"bpf\0") + attribute(TCA_OPTIONS, options)
+        qdisc = TC.pack(0, index, *_CLSACT, 0) + attribute(TCA_KIND, b"clsact\0")
         try:
             # Whoever made the qdisc that is there already, filters can be hung on it.
             with contextlib.suppress(FileExistsError):
-                self._rtnl.ask(_NEW_QDISC, _ACK | _CREATE | _EXCLUSIVE, qdisc)
-            self._rtnl.ask(_NEW_FILTER, _ACK | _CREATE, _TC.pack(0, index, _FILTER, _INGRESS, _FIRST_OF_ALL) + rule)
+                self._rtnl.ask(_NEW_QDISC, ACK | _CREATE | _EXCLUSIVE, qdisc)
+            self._rtnl.ask(_NEW_FILTER, ACK | _CREATE, TC.pack(0, index, _FILTER, _INGRESS, _FIRST_OF_ALL) + rule)
         except OSError as error:
             if error.errno not in _GONE:
                 why = f"tc takes no clsact with a bpf filter: {error.strerror}"
                 raise WorldError(f"frames from {name} cannot be kept from the host's own network stack; {why}") from None
-
-
-class Rtnl:
-    """A rtnetlink socket. A question here takes 20 microseconds where a library that knows every attribute takes a millisecond."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.settimeout(10)
-        self._sequence = 0
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
-        """(type, body) of each message of the answer. Raises OSError with the kernel's error."""
-        self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, self._sequence, 0) + body)
-        found: list[tuple[int, bytes]] = []
-        while True:
-            try:
-                data = self._socket.recv(1 << 17)
-            except TimeoutError:
-                raise Unavailable("the kernel does not answer by netlink") from None
-            for answered, sequence, part in _messages(data):
-                if sequence != self._sequence:
-                    continue
-                if answered == _DONE:
-                    return found
-                if answered == _ERROR:
-                    if code := -struct.unpack_from("=i", part)[0]:
-                        raise OSError(code, os.strerror(code))
-                    return found
-                found.append((answered, part))
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(type, sequence, body) of each message in what was received at once."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, at)
-        yield kind, sequence, data[at + _HEADER.size : at + length]
-        at += max(length + 3 & ~3, _HEADER.size)
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute of a message."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def attributes_of(data: bytes) -> dict[int, bytes]:
-    """The attributes of a message by their number; of those that repeat, the last one."""
-    found: dict[int, bytes] = {}
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        found[kind & 0x3FFF] = data[at + _ATTRIBUTE.size : at + length]
-        at += max(length + 3 & ~3, _ATTRIBUTE.size)
-    return found

@@ -1,4 +1,4 @@
-"""What tc has on guests' taps, and the MTUs of links: netlink, by the small socket of ``quiet``.
+"""What tc has on guests' taps, and the MTUs of links: netlink, by the small socket of ``rtnl``.
 
 Strategy: one dump tells the qdiscs of all links. The kernel dumps classes and filters of
 one link at a time only, so these are asked for only where a qdisc may have any, at 20
@@ -14,26 +14,20 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 
-from vnetd.adapters.quiet import Rtnl, attributes_of
+from vnetd.adapters.rtnl import DUMP, TC, TC_ROOT, TCA_OPTIONS, Rtnl, attributes_of, classes, kind_of, qdiscs
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress
 from vnetd.model.shaping import TICK, HtbClass, Mtus, SeenTap
 
 # rtnetlink(7), linux/rtnetlink.h, linux/pkt_sched.h; everything is in the machine's own byte order.
-_DUMP = 0x300
 _NEW_LINK, _GET_LINK = 16, 18
 _NEW_ADDRESS, _GET_ADDRESS = 20, 22
-_NEW_QDISC, _GET_QDISC = 36, 38
-_NEW_CLASS, _GET_CLASS = 40, 42
 _NEW_FILTER, _GET_FILTER = 44, 46
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, link
-_TC = struct.Struct("=B3xiIII")  # tcmsg: family, link, handle, parent, info
 _IFLA_NAME, _IFLA_MTU, _IFA_ADDRESS, _IFA_LOCAL = 3, 4, 1, 2
-_TCA_KIND, _TCA_OPTIONS = 1, 2
 _HTB_PARMS, _HTB_RATE64, _HTB_CEIL64 = 1, 6, 7
 _HTB = struct.Struct("=8xI8xIIIIII")  # tc_htb_opt: the rates of two tc_ratespec, buffer, cbuffer, quantum, level, prio
-_ROOT = 0xFFFFFFFF
 _CLSACT = 0xFFFF0000
 _DIRECTIONS = {0xFFFFFFF2: "ingress", 0xFFFFFFF3: "egress"}
 """The two parents of filters of a clsact; those of an ingress qdisc stand below its handle."""
@@ -57,12 +51,14 @@ class Shaping:
     def taps(self, wanted: Mapping[str, int]) -> dict[str, SeenTap]:
         """What tc has on each of these links (names with their indexes); one that has gone is left out. Raises WorldError."""
         names = {index: name for name, index in wanted.items() if index}
-        qdiscs: dict[int, list[tuple[int, int, str]]] = {}
-        for kind, body in self._dump(_GET_QDISC, _TC.pack(0, 0, 0, 0, 0)):
-            _, index, handle, parent, _ = _TC.unpack_from(body)
-            if kind == _NEW_QDISC and index in names:
-                qdiscs.setdefault(index, []).append((handle, parent, _kind(body)))
-        return {name: self._tap(index, qdiscs.get(index, ())) for index, name in names.items() if index in qdiscs}
+        found: dict[int, list[tuple[int, int, str]]] = {}
+        try:
+            for index, handle, parent, attributes in qdiscs(self._rtnl):
+                if index in names:
+                    found.setdefault(index, []).append((handle, parent, kind_of(attributes)))
+        except OSError as error:
+            raise _untold(error) from None
+        return {name: self._tap(index, found.get(index, ())) for index, name in names.items() if index in found}
 
     def mtus(self) -> Mtus:
         """The MTUs of all links and the links of all addresses. Raises WorldError."""
@@ -85,13 +81,13 @@ class Shaping:
 
     def _dump(self, kind: int, body: bytes) -> list[tuple[int, bytes]]:
         try:
-            return self._rtnl.ask(kind, _DUMP, body)
+            return self._rtnl.ask(kind, DUMP, body)
         except OSError as error:
-            raise WorldError(f"the kernel does not tell what tc does: {error.strerror}") from None
+            raise _untold(error) from None
 
-    def _tap(self, index: int, qdiscs: Collection[tuple[int, int, str]]) -> SeenTap:
-        root = next((kind for _, parent, kind in qdiscs if parent == _ROOT), "")
-        aside = {handle: kind for handle, _, kind in qdiscs if kind in ("ingress", "clsact")}
+    def _tap(self, index: int, seen: Collection[tuple[int, int, str]]) -> SeenTap:
+        root = next((kind for _, parent, kind in seen if parent == TC_ROOT), "")
+        aside = {handle: kind for handle, _, kind in seen if kind in ("ingress", "clsact")}
         filters: list[str] = []
         with suppress(OSError):
             for handle, kind in aside.items():
@@ -100,31 +96,31 @@ class Shaping:
                     filters += (f"{one} on {direction}" for one in self._filters(index, parent))
         return SeenTap(
             root=root,
-            others=tuple(sorted(kind for handle, parent, kind in qdiscs if parent != _ROOT and handle not in aside)),
+            others=tuple(sorted(kind for handle, parent, kind in seen if parent != TC_ROOT and handle not in aside)),
             classes=dict(self._classes(index)) if root == "htb" else {},
             filters=tuple(sorted(set(filters))),
         )
 
     def _classes(self, index: int) -> Iterator[tuple[int, HtbClass]]:
         try:
-            found = self._rtnl.ask(_GET_CLASS, _DUMP, _TC.pack(0, index, 0, 0, 0))
+            found = list(classes(self._rtnl, index))
         except OSError as error:
             if error.errno in _GONE:
                 return
-            raise WorldError(f"the kernel does not tell what tc does: {error.strerror}") from None
-        for kind, body in found:
-            options = attributes_of(attributes_of(body[_TC.size :]).get(_TCA_OPTIONS, b""))
-            if kind == _NEW_CLASS and len(options.get(_HTB_PARMS, b"")) >= _HTB.size:
-                yield _TC.unpack_from(body)[2] & 0xFFFF, decode_class(options)
+            raise _untold(error) from None
+        for handle, options in found:
+            if len(options.get(_HTB_PARMS, b"")) >= _HTB.size:
+                yield handle & 0xFFFF, decode_class(options)
 
     def _filters(self, index: int, parent: int) -> Iterator[str]:
         """The kinds of filters there that are not vnetd's own, nor what Open vSwitch offloads to a NIC."""
-        for kind, body in self._rtnl.ask(_GET_FILTER, _DUMP, _TC.pack(0, index, 0, parent, 0)):
-            _, _, handle, _, info = _TC.unpack_from(body)
-            name = _kind(body)
+        for kind, body in self._rtnl.ask(_GET_FILTER, DUMP, TC.pack(0, index, 0, parent, 0)):
+            _, _, handle, _, info = TC.unpack_from(body)
+            attributes = attributes_of(body[TC.size :])
+            name = kind_of(attributes)
             if kind != _NEW_FILTER or handle == 0 or name == "flower":
                 continue  # A handle of 0 stands for the head of a list of filters.
-            options = attributes_of(attributes_of(body[_TC.size :]).get(_TCA_OPTIONS, b""))
+            options = attributes_of(attributes.get(TCA_OPTIONS, b""))
             ours = name == "bpf" and info >> 16 == 1 and options.get(_BPF_PROGRAM) == _DROP_ALL
             if not ours:
                 yield name
@@ -139,5 +135,5 @@ def decode_class(options: Mapping[int, bytes]) -> HtbClass:
     return HtbClass(rate, ceil, buffer * TICK * rate)
 
 
-def _kind(body: bytes) -> str:
-    return attributes_of(body[_TC.size :]).get(_TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
+def _untold(error: OSError) -> WorldError:
+    return WorldError(f"the kernel does not tell what tc does: {error.strerror}")
