@@ -10,7 +10,7 @@ from world import World
 from rates.stations import HOST, Station, station, wired
 from rates.streams import ABOVE, Flowed, Stream, flow_within, offered, total
 
-BELOW, SHARE = 0.90, 0.15
+BELOW, SHARE = 0.90, 0.25
 BROADCASTS = """
 import socket, sys, time
 link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
