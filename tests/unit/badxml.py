@@ -90,3 +90,10 @@ def refusal(reader: Callable[[bytes], None], data: bytes) -> str | None:
         assert took < 1
         return message
     return None
+
+
+def assert_refused(reader: Callable[[bytes], object], data: bytes, words: tuple[str, ...]) -> None:
+    """The sentence of the refusal must hold all these words."""
+    message = refusal(reader, data)
+    assert message is not None
+    assert [word for word in words if word not in message] == [], message
