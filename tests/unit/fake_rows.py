@@ -253,7 +253,7 @@ class FakeRows:
             row.numbers = {}
             row.ofport, row.error = self._numbered(row, name, row.ofport)
             return
-        found = {member: self._numbered(row, member, row.numbers.pop(member, -1)) for member in row.members}
+        found = {member: self._numbered(row, member, row.numbers.get(member, -1)) for member in row.members}
         row.ofport, row.numbers = -1, {member: number for member, (number, _) in found.items()}
         row.error = "; ".join(f"{member}: {error}" for member, (_, error) in found.items() if error)
 

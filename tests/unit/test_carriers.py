@@ -106,7 +106,9 @@ def test_a_bond_without_any_nic_is_refused(host: FakeHost) -> None:
     assert desired.ports == {}
 
 
-def test_a_nic_that_comes_later_joins_and_the_others_keep_their_numbers(host: FakeHost) -> None:
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_nic_that_comes_later_joins_and_the_others_keep_their_numbers(host: FakeHost, reused: bool) -> None:
+    host.reuse_numbers = reused
     host.link_goes("eth2")
     make(host, BLUE)
     before = host.ports["bond0"].numbers["eth1"]
@@ -116,7 +118,7 @@ def test_a_nic_that_comes_later_joins_and_the_others_keep_their_numbers(host: Fa
     make(host, BLUE)
     assert host.ports["bond0"].numbers["eth1"] == before
     assert host.links["eth2"]
-    assert [line for line in host.flows(NAMES.bridge) if "in_port=eth2" in line]
+    assert [line.split()[-2].rpartition("=")[2] for line in host.flows(NAMES.bridge) if "in_port=eth" in line] == list(NICS)
     host.link_goes("eth2")
     make(host, BLUE)
     assert host.ports["bond0"].numbers == {"eth1": before}
