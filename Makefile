@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
-.PHONY: setup packages demo test lint types unit functional bench clean
+.PHONY: setup packages demo test lint types unit explore functional bench clean
 
 setup: packages $(VENV)/.ready
 
@@ -31,6 +31,9 @@ types: setup
 
 unit: setup
 	$(PYTEST) tests/unit
+
+explore: setup
+	VNETD_EXPLORE=1 $(PYTEST) tests/unit
 
 functional: setup
 	$(PYTEST) tests/functional

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import pytest
 from fakes import FakeHost
-from hypothesis import configuration
+from hypothesis import configuration, settings
 
 configuration.set_hypothesis_home_dir(tempfile.gettempdir() + "/vnetd-hypothesis")
+
+# A commit has one verdict, so `make test` draws the same examples each time; `make explore` draws others, to find what nobody thought of.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("other", derandomize=False)
+settings.load_profile("other" if os.environ.get("VNETD_EXPLORE") else "same")
 
 
 @pytest.fixture

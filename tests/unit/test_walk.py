@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,8 @@ from vnetd.model.names import IfName
 from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Uplink
 from vnetd.model.state import TUNNELS, Role
 from vnetd.reconcile import look, reconcile
+
+WALKS = 2000 if os.environ.get("VNETD_EXPLORE") else 250
 
 
 def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
@@ -215,7 +218,7 @@ def _everything_goes(world: World) -> None:
         world.tap_goes(number)
 
 
-@settings(max_examples=600, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=WALKS, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.booleans(), st.lists(st.lists(_happenings(), min_size=1, max_size=6), min_size=2, max_size=8))
 def test_every_way_leads_to_the_same_host_and_back_to_an_empty_one(starts_busy: bool, walk: list[list[tuple[str, object]]]) -> None:
     world = World(_new_host())
