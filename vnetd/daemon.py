@@ -35,6 +35,7 @@ from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
+from vnetd.health import Health
 from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
@@ -53,7 +54,7 @@ QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
 CONNECTING = "not connected yet"
-READING = frozenset({"status", "drops"})
+READING = frozenset({"status", "drops", "tunnels"})
 """Requests that change nothing; they are answered after those that do."""
 
 
@@ -129,7 +130,8 @@ class Daemon:
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._world = World(settings, self.wake)
-        self._service = Service(Store(), self._world, tc=Shaping())
+        self._health = Health()
+        self._service = Service(Store(), self._world, health=self._health, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
@@ -214,11 +216,12 @@ class Daemon:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            wake = min(end, self._drops_at, self._patience.end)
+            proved = self._health.end
+            wake = min(end, self._drops_at, self._patience.end, proved)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
-            self._dirty |= self._patience.give_up()
+            self._dirty |= self._patience.give_up() or time.monotonic() >= proved
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
@@ -303,7 +306,8 @@ class Daemon:
     def _read(self, verb: str) -> Answer:
         """The answer to a request that changes nothing."""
         try:
-            return Answer(0, json.dumps(self._status() if verb == "status" else self._drops()))
+            readers: dict[str, Callable[[], object]] = {"status": self._status, "drops": self._drops, "tunnels": self._tunnels}
+            return Answer(0, json.dumps(readers[verb]()))
         except VnetdError as error:
             return Answer(1, str(error))
         except Exception:
@@ -321,6 +325,10 @@ class Daemon:
     def _drops(self) -> list[dict[str, Any]]:
         desired, observed, _ = self._service.look()
         return account(desired, self._service.drops(desired, observed))
+
+    def _tunnels(self) -> list[dict[str, Any]]:
+        desired, observed, _ = self._service.look()
+        return self._service.tunnels(desired, observed)
 
     def _log_drops(self) -> None:
         """Tell the log what was dropped since the last time, where the settings ask for it."""

@@ -20,12 +20,16 @@ from vnetd.textual import columns
 
 @dataclass(frozen=True, slots=True)
 class FlowCount:
-    """The counters of one flow; ``port`` is the number that it matches, if any."""
+    """The counters of one flow; ``port`` is the number that it matches, if any.
+
+    On the tunnel bridge that is a patch, and ``sender`` the number of the port behind it that is meant.
+    """
 
     cookie: int
     port: int | None
     packets: int
     bytes: int
+    sender: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,10 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
         sums[port, reason] = before[0] + packets, before[1] + octets
 
     for bridge, found in counts.items():
-        names = {number: name for name, number in observed.rows.numbers(bridge).items()}
+        names = _names(observed, bridge)
         totals = {reason: flow for flow in found.flows if (reason := reason_of(flow.cookie, "total"))}
         for flow in found.flows:
-            port = names.get(flow.port, bridge) if flow.port else bridge
+            port = _account_of(desired, observed, flow, bridge, names)
             if reason := reason_of(flow.cookie, "counted"):
                 add(port, REASONS[reason], flow.packets + 1, flow.bytes + _first_bytes(flow, totals.get(reason)))
             elif flow.packets and (reason := reason_of(flow.cookie, "direct")):
@@ -71,6 +75,19 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
             elif packets and number in shared:
                 add(bridge, f"limit shared by {shared[number]}", packets, octets)
     return sorted(Drop(port, reason, packets, octets) for (port, reason), (packets, octets) in sums.items())
+
+
+def _names(observed: Observed, bridge: str) -> dict[int, str]:
+    return {number: name for name, number in observed.rows.numbers(bridge).items()}
+
+
+def _account_of(desired: Desired, observed: Observed, flow: FlowCount, bridge: str, names: Mapping[int, str]) -> str:
+    """The port for whose account a flow drops; a bridge where no port can be named."""
+    port = names.get(flow.port, bridge) if flow.port else bridge
+    if flow.sender is None or port not in desired.ports:
+        return port
+    behind = desired.behind(port)
+    return _names(observed, behind).get(flow.sender, behind)
 
 
 def _first_bytes(flow: FlowCount, total: FlowCount | None) -> int:

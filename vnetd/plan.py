@@ -32,12 +32,14 @@ from vnetd.model.state import (
     Table,
 )
 from vnetd.pipeline import (
+    LOCAL_NUMBER,
     OUR_GROUPS,
     Flow,
     MeterKind,
     bond_flows,
     by_lines,
     groups_of,
+    is_count,
     is_learned,
     is_learned_here,
     is_ours,
@@ -45,6 +47,7 @@ from vnetd.pipeline import (
     network_flows,
     referenced_ports,
     tunnel_flows,
+    tunnel_groups,
 )
 from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable
 
@@ -262,7 +265,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
             wanted = {}
         else:
             continue
-        kept = _kept_flows(desired, name, numbers, table)
+        kept = _kept_flows(desired, observed.rows, name, numbers, table)
         wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
@@ -274,7 +277,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
 def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator[ChangeGroups]:
     """Groups that flows name and that are not there, or not as they must be; and those that no flow needs any more."""
     for name, table in sorted(observed.tables.items()):
-        wanted = groups_of(desired.wirings.get(name)) if name in desired.bridges else {}
+        wanted = _wanted_groups(desired, name)
         put = tuple((number, group) for number, group in sorted(wanted.items()) if table.groups.get(number) != group)
         # A group that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted group with it.
         named = {int(number) for line in table.flows if not is_ours(line) for number in _GROUP.findall(line)}
@@ -283,9 +286,15 @@ def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator
             yield ChangeGroups(name, put, drop)
 
 
+def _wanted_groups(desired: Desired, bridge: str) -> dict[int, Group]:
+    if bridge not in desired.bridges:
+        return {}
+    return tunnel_groups() if bridge == desired.tunnel_bridge else groups_of(desired.wirings.get(bridge))
+
+
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
-        return tunnel_flows(desired.segments, numbers)
+        return tunnel_flows(desired.segments, numbers, {name: facts.wire for name, facts in desired.tunnels.items()})
     if bridge in desired.bond_bridges:
         members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
         return bond_flows(desired.bond_bridges[bridge], members, numbers)
@@ -293,22 +302,35 @@ def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Fl
 
 
 def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[int]]:
-    """The pairs of patch and tunnel between which the switch may learn where a MAC address is."""
+    """The pairs of patch and living tunnel between which the switch may learn where a MAC address is."""
     return {
         frozenset({numbers[segment.patch], numbers[tunnel]})
         for segment in desired.segments
         for tunnel in segment.tunnels
-        if segment.patch in numbers and tunnel in numbers
+        if segment.patch in numbers and tunnel in numbers and desired.tunnels[tunnel].wire.alive
     }
 
 
-def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
+def _counted(desired: Desired, rows: Rows, line: str, numbers: Mapping[str, int]) -> bool:
+    """Whether a flow of the tunnel bridge counts for a port that is there, behind one of its patches."""
+    matched = re.search(r"reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) ", line)
+    if matched is None or not is_count(line):
+        return False
+    sender, place = int(matched[1], 16), int(matched[2])
+    for segment in desired.segments:
+        if numbers.get(segment.patch) == place:
+            return sender == LOCAL_NUMBER or sender in rows.numbers(desired.behind(segment.patch)).values()
+    return False
+
+
+def _kept_flows(desired: Desired, rows: Rows, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
     """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
     if bridge in desired.bond_bridges:
         return set()
     if bridge == desired.tunnel_bridge:
         learnable = _learnable(desired, numbers)
-        kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
+        learned = [line for line in table.flows if is_learned(line)]
+        kept = {line for line in learned if frozenset(referenced_ports(line)) in learnable or _counted(desired, rows, line, numbers)}
     else:
         ports = set(numbers.values())
         kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}

@@ -22,6 +22,7 @@ from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
 from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
+from vnetd.tunnels import PortCount, tunnel_problems
 
 T = TypeVar("T")
 
@@ -61,6 +62,9 @@ class Switch(Protocol):
 
     def counters(self, bridge: str) -> list[FlowCount]:
         """What each flow has counted."""
+
+    def port_counts(self, bridge: str) -> Mapping[int, PortCount]:
+        """What each port has counted, by its number."""
 
     def unlearn(self, bridge: str) -> None:
         """Forget all that NORMAL has learned on this bridge. Raises WorldError."""
@@ -250,7 +254,9 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
 def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:
     """All that one look shows to be wrong."""
     silent = (Problem("bridge", name, text) for name, text in observed.silent.items())
-    return {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed), *silent}
+    dead = tunnel_problems(desired, observed)
+    kept = kept_bridges(desired, observed.rows)
+    return {*desired.problems, *port_errors(desired, observed), *dead, *kept, *foreign_flows(observed), *silent}
 
 
 def port_errors(desired: Desired, observed: Observed) -> list[Problem]:

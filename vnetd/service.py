@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
+from vnetd.health import Health, Watched
 from vnetd.intent import desire
 from vnetd.model.network import Inventory, Nic, Problem
 from vnetd.model.state import Desired, Observed
@@ -28,6 +30,7 @@ from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
 from vnetd.shaping import Tc, limited_links, shaping_problems
 from vnetd.store import Kind, Store
+from vnetd.tunnels import account
 
 LOG = logging.getLogger("vnetd")
 LOCK = Path("/run/vnetd/lock")
@@ -57,6 +60,8 @@ class Service:
     gone_taps: frozenset[str] = frozenset()
     spared: Mapping[str, Touched] = field(default_factory=dict)
     """Ports whose rows no pass puts back for now."""
+    health: Health | None = None
+    """The past of the tunnels, where this process has one."""
     tc: Tc | None = None
     """Whom to ask about limits; nothing is told of them without it."""
     limit_faults: frozenset[Problem] = frozenset()
@@ -166,7 +171,7 @@ class Service:
         if self.doubtful:
             rim.forget()
             self.doubtful = False
-        return rim
+        return rim if self.health is None else replace(rim, database=Watched(rim.database, self.health))
 
     def look(self) -> tuple[Desired, Observed, Plan]:
         """What a pass would do, without doing it."""
@@ -189,6 +194,12 @@ class Service:
         switch = self.rim().switch
         counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
         return drop_counts(desired, observed, counts)
+
+    def tunnels(self, desired: Desired, observed: Observed) -> list[dict[str, Any]]:
+        """Every tunnel with its state and what has gone through it."""
+        counts = self.rim().switch.port_counts(desired.tunnel_bridge) if desired.tunnel_bridge in observed.tables else {}
+        since = {name: self.health.since(name) if self.health else None for name in desired.tunnels}
+        return account(desired, observed, since, counts)
 
     def limits(self, desired: Desired, observed: Observed) -> frozenset[Problem]:
         """What tc does otherwise than the rows of limited ports say. While Open vSwitch has not acted on rows, what was known."""

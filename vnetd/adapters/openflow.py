@@ -24,12 +24,14 @@ from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import FRAGMENTS, Meter, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
+from vnetd.tunnels import PortCount
 
 RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
 
 _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
 _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|reg1=0x([0-9a-f]+)|actions=)")
+_SENDER = re.compile(r",reg5=0x([0-9a-f]+)/0xffff,in_port=")
 
 
 class OpenFlow:
@@ -119,8 +121,22 @@ class OpenFlow:
             if match := _COUNTERS.search(line):
                 cookie, packets, octets, port, register = match.groups()
                 number = int(port) if port else int(register, 16) if register else None
-                found.append(FlowCount(int(cookie, 16), number, int(packets), int(octets)))
+                sender = _SENDER.search(line)
+                found.append(FlowCount(int(cookie, 16), number, int(packets), int(octets), int(sender[1], 16) if sender else None))
         return found
+
+    def port_counts(self, bridge: str) -> dict[int, PortCount]:
+        """What each port of ``bridge`` has counted, by its number; what a port does not count is 0."""
+        found = {}
+        for match in _PORT_COUNTS.finditer(_ofctl("dump-ports", bridge)):
+            number, *counts = (int(text) if text != "?" else 0 for text in match.groups())
+            found[number] = PortCount(*counts)
+        return found
+
+
+_PORT_COUNTS = re.compile(
+    r"port +(\d+): rx pkts=(\d+), bytes=(\d+), drop=(\d+|\?).*\n +tx pkts=(\d+), bytes=(\d+), drop=(\d+|\?)",
+)
 
 
 def _management(bridge: str) -> Path:

@@ -39,7 +39,7 @@ _COLUMNS = {
     ],
     "Interface": [
         "name", "type", "options", "external_ids", "mtu_request", "ofport", "error",
-        "ingress_policing_rate", "ingress_policing_burst", "lacp_current",
+        "ingress_policing_rate", "ingress_policing_burst", "lacp_current", "bfd", "bfd_status",
     ],
     "QoS": ["type", "queues", "other_config", "external_ids"],
     "Queue": ["other_config", "external_ids"],
@@ -289,6 +289,8 @@ class _Apply(command.BaseCommand):  # type: ignore[misc]
             for key, value in port.ids:
                 interface.setkey("external_ids", key, value)
             interface.mtu_request = [port.mtu] if port.mtu else []
+            if port.role is Role.TUNNEL:
+                interface.bfd = dict(port.bfd)
             if port.role is Role.GUEST:
                 interface.ingress_policing_rate = 0
                 interface.ingress_policing_burst = POLICING_OFF

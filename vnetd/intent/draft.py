@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpPrefix, Mac
-from vnetd.model.network import Inventory, Network, OverlayType, Problem, Vlan
+from vnetd.model.network import Inventory, Network, Overlay, OverlayType, Problem, Vlan
 from vnetd.model.state import (
     TUNNELS,
     Bridge,
@@ -25,6 +25,7 @@ from vnetd.model.state import (
     SegmentWire,
     TunnelFacts,
 )
+from vnetd.mtu import tunnel_words, within
 from vnetd.policy import pools_of
 
 
@@ -48,6 +49,25 @@ class Wires:
             joints=tuple(sorted(self.joints)),
             pools=tuple(pool for network in self.networks for pool in pools_of(network)),
         )
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """What carries a bridge's frames to other hosts: the largest frame in bytes, tags and all, and why it is no larger."""
+
+    network: str
+    overlay: Overlay
+    version: int
+    room: int
+    why: str
+
+    def fits(self, vlan: Vlan) -> int:
+        """The largest packet in bytes of a port in this VLAN."""
+        return self.room - within(vlan)
+
+    def words(self, vlan: Vlan) -> str:
+        """What it is, for people."""
+        return f"{tunnel_words(self.overlay, vlan, self.version)}, {self.why}"
 
 
 @dataclass
@@ -76,6 +96,9 @@ class Draft:
     guests: dict[str, PortFacts] = field(default_factory=dict)
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
     locals: dict[str, IpAddress] = field(default_factory=dict)
+    carriers: dict[str, Carrier] = field(default_factory=dict)
+    """The measured overlay of each bridge that has one."""
+    mtus: dict[str, int] = field(default_factory=dict)
 
     def attempt(self, kind: str, name: str, action: Callable[[], None]) -> None:
         """Run ``action``; what it raises is a problem of this object alone."""
@@ -163,5 +186,6 @@ class Draft:
             guests=self.guests,
             tunnels=self.tunnels,
             locals=self.locals,
+            mtus=self.mtus,
             problems=tuple(sorted(set(self.problems))),
         )

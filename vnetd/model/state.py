@@ -80,6 +80,8 @@ class Port:
     policing: int = 0
     members: tuple[str, ...] = ()
     bond: tuple[tuple[str, str], ...] = ()
+    bfd: tuple[tuple[str, str], ...] = ()
+    """How a tunnel is watched: Interface.bfd, keys and values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,22 @@ class Group:
 
     def __str__(self) -> str:
         return f"{self.kind}, to table {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What is known of the way to a peer: the largest IP packet in bytes that got through whole (RFC 8899), and the time there and back."""
+
+    mtu: int
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What vnetd has found out about its peers: the paths to their addresses, and the addresses of those that have a name."""
+
+    paths: Mapping[IpAddress, Path] = field(default_factory=dict)
+    names: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +219,30 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelWire:
+    """What the pipeline must know about a tunnel: whether its peer is ``alive``, and how much fits through.
+
+    ``room`` is the length in bytes of the largest frame, tags and all, that the path to the
+    peer carries inside the tunnel; None where that is not known, or the underlay may fragment.
+    """
+
+    alive: bool = True
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelFacts:
-    """What ``status`` tells about a tunnel port."""
+    """A tunnel port: its ends, who and what it is for, and how it is. ``path`` is None until the path was measured."""
 
     type: OverlayType
     local: IpAddress
     remote: IpAddress
     peers: tuple[str, ...]
     networks: tuple[str, ...]
+    watched: bool = True
+    """Whether BFD tells if the peer is alive."""
+    wire: TunnelWire = TunnelWire()
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +268,13 @@ class Desired:
     guests: Mapping[str, PortFacts] = field(default_factory=dict)
     tunnels: Mapping[str, TunnelFacts] = field(default_factory=dict)
     locals: Mapping[str, IpAddress] = field(default_factory=dict)
+    mtus: Mapping[str, int] = field(default_factory=dict)
+    """The largest packet in bytes that every port of a network can send to every living peer, by the network's name."""
     problems: tuple[Problem, ...] = ()
+
+    def behind(self, patch: str) -> str:
+        """The bridge at the other end of a patch."""
+        return self.ports[dict(self.ports[patch].options)["peer"]].bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +314,10 @@ class SeenPort:
     ofport: int | None = None
     error: str = ""
     members: tuple[SeenMember, ...] = ()
+    bfd_state: str = ""
+    """Of a tunnel that is watched: admin_down, down, init or up; "" before Open vSwitch has said."""
+    bfd_why: str = ""
+    """What ended the last session, in the words of RFC 5880, section 4.1."""
 
     @property
     def live(self) -> bool:
@@ -374,6 +418,7 @@ class Host:
     local_address: IpAddress | None = None
     carried: Mapping[str, tuple[IpInterface, ...]] = field(default_factory=dict)
     """The addresses of each link that has any."""
+    learned: Learned = Learned()
 
 
 @dataclass(frozen=True, slots=True)

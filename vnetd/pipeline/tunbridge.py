@@ -1,12 +1,17 @@
-"""The pipeline of the tunnel bridge, which joins every overlay of this host to its peers."""
+"""The pipeline of the tunnel bridge, which joins every overlay of this host to its peers.
+
+Strategy: whether a frame fits through a tunnel is asked where the tunnel is known, with
+``check_pkt_larger``. Open vSwitch works both answers out for every frame and counts them
+alike, so what is too large goes through the data plane once more, and is counted there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from vnetd.model.state import SegmentWire
-from vnetd.pipeline.catalogue import Cookie, Reason, TunnelTable
-from vnetd.pipeline.flow import Flow
+from vnetd.model.state import Group, GroupKind, SegmentWire, TunnelWire
+from vnetd.pipeline.catalogue import ANEW, Cookie, Reason, TunnelTable
+from vnetd.pipeline.flow import PORT_HEX, Flow, larger_than
 from vnetd.pipeline.ingress import MULTICAST
 
 LEARN_SECONDS = 300
@@ -15,64 +20,113 @@ LEARN_SECONDS = 300
 LEARN_LIMIT = 8192
 """Learned flows a (peer, segment) may fill; beyond it frames are flooded, which is slower and still right."""
 
+WATCH = "udp,dl_dst=00:23:20:00:00:01,tp_dst=3784"
+"""What Open vSwitch takes for its peer's BFD, whoever sent it (lib/bfd.c, bfd_should_process_flow): a guest could cut hosts off."""
 
-def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str]) -> list[Flow]:
-    """All flows of the tunnel bridge whose ports are ``live``."""
-    flows = [
-        Flow(TunnelTable.CLASSIFY, 0, "", "drop", Reason.UNWIRED.direct),
-        Flow(TunnelTable.SEGMENT, 0, "", "drop", Reason.UNWIRED.direct),
-        Flow(TunnelTable.UNICAST, 10, f"dl_dst={MULTICAST}", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST),
-        Flow(TunnelTable.UNICAST, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST),
-        Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD),
-    ]
+COUNTING = (Reason.TOO_LARGE, Reason.WATCH)
+_TOO_LARGE = "reg0=0x1/0x1"
+
+
+def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str], tunnels: Mapping[str, TunnelWire] | None = None) -> list[Flow]:
+    """All flows of the tunnel bridge whose ports are ``live``; ``tunnels`` tells how those are that are not as usual."""
+    wires = tunnels or {}
+    flows = list(_shared_flows())
     entrances: set[str] = set()
     for segment in segments:
         if segment.patch not in live:
             continue
-        tunnels = [tunnel for tunnel in segment.tunnels if tunnel in live]
-        entrances.update(tunnels)
-        flows.extend(_segment_flows(segment, tunnels))
+        mine = {tunnel: wires.get(tunnel, TunnelWire()) for tunnel in segment.tunnels if tunnel in live}
+        entrances.update(mine)
+        flows.extend(_patch_flows(segment))
+        flows.extend(_flood_flows(segment, {tunnel: wire.room for tunnel, wire in mine.items() if wire.alive}))
+        flows.extend(_arrival_flows(segment, mine))
     for tunnel in sorted(entrances):
-        flows.append(
-            Flow(
-                TunnelTable.CLASSIFY,
-                100,
-                f"in_port=<{tunnel}>",
-                f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}",
-                Cookie.CLASSIFY,
-            )
-        )
+        actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}"
+        flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY))
+        flows.extend(_exit_flows(tunnel, wires.get(tunnel, TunnelWire())))
     return flows
 
 
-def _segment_flows(segment: SegmentWire, tunnels: list[str]) -> list[Flow]:
-    patch = f"in_port=<{segment.patch}>"
-    unicast = f"goto_table:{TunnelTable.UNICAST:d}"
-    flows = [Flow(TunnelTable.CLASSIFY, 100, patch, f"set_field:0x{segment.segment:x}->tun_id,{unicast}", Cookie.CLASSIFY)]
+def tunnel_groups() -> dict[int, Group]:
+    """The group that the tunnel bridge's flows name, by its number."""
+    return {ANEW: Group(GroupKind.SELECT, TunnelTable.DROP)}
+
+
+def _shared_flows() -> Iterator[Flow]:
+    yield Flow(TunnelTable.CLASSIFY, 0, "", "drop", Reason.UNWIRED.direct)
+    yield Flow(TunnelTable.SEGMENT, 0, "", "drop", Reason.UNWIRED.direct)
+    yield Flow(TunnelTable.UNICAST, 10, f"dl_dst={MULTICAST}", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.TUNNEL, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST)
+    yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
+    yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
+    yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
+    count = f"NXM_OF_IN_PORT[],NXM_NX_REG5[0..15],NXM_NX_REG2[0..7]),resubmit(,{TunnelTable.COUNTED:d})"
+    for reason in COUNTING:
+        learn = f"learn(table={TunnelTable.COUNTED:d},priority=1,cookie=0x{reason.counted:x},{count}"
+        yield Flow(TunnelTable.DROP, 100, f"reg2=0x{reason:x}", learn, reason.total)
+
+
+def _refuse(reason: Reason) -> str:
+    return f"set_field:0x{reason:x}->reg2,goto_table:{TunnelTable.REFUSE:d}"
+
+
+def _patch_flows(segment: SegmentWire) -> Iterator[Flow]:
+    """What comes from the network's bridge gets its segment and is looked up; the mark stays here, or it would steer the host's routes."""
+    patch, sender = f"in_port=<{segment.patch}>", "move:NXM_NX_PKT_MARK[16..31]->NXM_NX_REG5[0..15],set_field:0->pkt_mark"
+    look_up = f"resubmit(,{TunnelTable.UNICAST:d}),goto_table:{TunnelTable.TUNNEL:d}"
+    actions = f"{sender},set_field:0x{segment.segment:x}->tun_id,{look_up}"
+    yield Flow(TunnelTable.CLASSIFY, 100, patch, actions, Cookie.CLASSIFY)
+    yield Flow(TunnelTable.CLASSIFY, 200, WATCH.replace(",", f",{patch},", 1), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
     if segment.isolated is not None:
-        # The mark itself stays here: on a tunnel's packets it would steer the host's routing.
-        marked = f"set_field:0->pkt_mark,set_field:0x{segment.isolated:x}->tun_id,{unicast}"
-        flows.append(Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1,{patch}", marked, Cookie.CLASSIFY))
-    if tunnels:
-        copies = ",".join(f"output:<{tunnel}>" for tunnel in tunnels)
-        flows.append(Flow(TunnelTable.FLOOD, 100, patch, copies, Cookie.FLOOD))
-    learn = _learn(segment)
-    for tunnel in tunnels:
+        actions = f"{sender},set_field:0x{segment.isolated:x}->tun_id,{look_up}"
+        yield Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1/0x1,{patch}", actions, Cookie.CLASSIFY)
+
+
+def _exit_flows(tunnel: str, wire: TunnelWire) -> Iterator[Flow]:
+    """Out of a tunnel whose peer is alive; nothing is learned to be behind another."""
+    if not wire.alive:
+        return
+    out = f"output:<{tunnel}>" if wire.room is None else f"{larger_than(wire.room)},goto_table:{TunnelTable.SIZED:d}"
+    yield Flow(TunnelTable.TUNNEL, 100, PORT_HEX.format(tunnel), out, Cookie.UNICAST)
+
+
+def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
+    """One copy for each living peer. A frame that is too large for one of them is looked at for each other by itself."""
+    if not rooms:
+        return
+    patch = f"in_port=<{segment.patch}>"
+    copies = ",".join(f"output:<{tunnel}>" for tunnel in rooms)
+    least = min((room for room in rooms.values() if room is not None), default=None)
+    if least is None:
+        yield Flow(TunnelTable.FLOOD, 100, patch, copies, Cookie.FLOOD)
+        return
+    yield Flow(TunnelTable.FLOOD, 100, patch, f"{larger_than(least)},goto_table:{TunnelTable.COPIES:d}", Cookie.FLOOD)
+    yield Flow(TunnelTable.COPIES, 100, patch, copies, Cookie.FLOOD)
+    wider = [tunnel for tunnel, room in rooms.items() if room != least]
+    each = "".join(f"set_field:<{tunnel}:hex>->reg1,resubmit(,{TunnelTable.TUNNEL:d})," for tunnel in wider)
+    yield Flow(TunnelTable.COPIES, 110, f"{_TOO_LARGE},{patch}", f"{each}{_refuse(Reason.TOO_LARGE)}", Cookie.FLOOD)
+
+
+def _arrival_flows(segment: SegmentWire, tunnels: Mapping[str, TunnelWire]) -> Iterator[Flow]:
+    """From a tunnel to the network's patch and nowhere else. Of a peer that is held to be dead nothing is learned."""
+    for tunnel, wire in tunnels.items():
+        learn = f"{_learn(segment)}," if wire.alive else ""
         match = f"tun_id=0x{segment.segment:x},in_port=<{tunnel}>"
-        flows.append(Flow(TunnelTable.SEGMENT, 100, match, f"{learn},output:<{segment.patch}>", Cookie.SEGMENT))
+        yield Flow(TunnelTable.SEGMENT, 100, match, f"{learn}output:<{segment.patch}>", Cookie.SEGMENT)
         if segment.isolated is not None:
             match = f"tun_id=0x{segment.isolated:x},in_port=<{tunnel}>"
-            flows.append(Flow(TunnelTable.SEGMENT, 100, match, f"{learn},set_field:0x1->pkt_mark,output:<{segment.patch}>", Cookie.SEGMENT))
-    return flows
+            actions = f"{learn}set_field:0x1->pkt_mark,output:<{segment.patch}>"
+            yield Flow(TunnelTable.SEGMENT, 100, match, actions, Cookie.SEGMENT)
 
 
 def _learn(segment: SegmentWire) -> str:
     """Remember that the sender, in this VLAN of this network, is behind the tunnel that the frame came from.
 
-    The tunnel ID is set before UNICAST, so the learned flow has only to output. The
-    match on the patch keeps equal segments of two tunnel types apart.
+    The match on the patch keeps equal segments of two tunnel types apart.
     """
     return (
         f"learn(table={TunnelTable.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{Cookie.LEARNED:x},limit={LEARN_LIMIT},"
-        f"in_port=<{segment.patch}>,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
+        f"in_port=<{segment.patch}>,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15])"
     )
