@@ -352,7 +352,9 @@ class Reference:
         dscp = packet.get("ip_dscp", 0)
         if guest is not None and guest.dscp is not None and frame["dl_type"] in (IPV4, IPV6):
             dscp = guest.dscp
-        return Load(inner, frame["dl_type"], dscp, self._mark(frame, guest), packet)
+        # The tunnel bridge counts for the sender what no tunnel carries.
+        mark = self._mark(frame, guest) | frame["in_port"] << 16
+        return Load(inner, frame["dl_type"], dscp, mark, packet)
 
     def _shared(self, guest: GuestWire | None, inbound: bool) -> list[int]:
         """The numbers of the shared meters that count for a guest in one direction."""
@@ -408,7 +410,7 @@ class Reference:
 
     def _to_guest(self, expected: Expected, port: int, frame: Frame, vlan: int, load: Load) -> None:
         guest = self.guests[port]
-        if guest.isolated and load.mark:
+        if guest.isolated and load.mark & 1:
             expected.drops.append((frozenset({Reason.ISOLATED}), frame["in_port"]))
             return
         tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
@@ -441,7 +443,7 @@ class Reference:
             tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
             judged = guest.guard is not Guard.STRICT or holds_group_packet(load.packet if tunnel else frame)
             hears = judged if is_group(frame["dl_dst"]) else guest.guard is Guard.NONE
-            if not hears or (guest.isolated and load.mark):
+            if not hears or (guest.isolated and load.mark & 1):
                 continue
             if tunnel and is_for_customer(guest, load):
                 expected.hearers.append((number, load.behind, load.dscp, 0))

@@ -33,7 +33,7 @@ _FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
 _WIDTHS = {
     **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),
-    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg1", "reg2", "reg3", "pkt_mark"), 32),
+    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg5", "pkt_mark"), 32),
     **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code"), 8),
     **dict.fromkeys(("in_port", "vlan_tci", "dl_type", "tp_src", "tp_dst", "arp_op"), 16),
     "tun_id": 64,
@@ -52,6 +52,8 @@ _NAMES = {
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
     "NXM_NX_REG3": "reg3",
+    "NXM_NX_REG5": "reg5",
+    "NXM_NX_PKT_MARK": "pkt_mark",
 }
 """A register's or a field's name in actions, and in matches."""
 
@@ -69,6 +71,9 @@ AGAIN = 0x766E6574
 
 APART = AGAIN + 1
 """The indirect group that leads to table 57; what its bucket ends is the bucket alone."""
+
+ANEW = AGAIN + 2
+"""The group of the tunnel bridge that leads to table 61 by way of the data plane."""
 
 
 class Exit(Exception):
@@ -250,8 +255,8 @@ class _Run:
             elif action == "drop":
                 self.journey.drops.append((rule.cookie, self.frame.get("in_port", 0)))
             elif action.startswith("check_pkt_larger("):
-                # What its answer is asked for is not the answer: see pipeline.limits.
-                self._write(action.partition(")->")[2], 0)
+                size, _, target = action.removeprefix("check_pkt_larger(").partition(")->")
+                self._write(target, int(self.frame.get("length", 0) > int(size)))
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":
@@ -282,9 +287,9 @@ class _Run:
             with contextlib.suppress(Exit):
                 self.table(57)
             self.frame, self.stack = before, stack
-        elif int(rest) == AGAIN:
+        elif int(rest) in (AGAIN, ANEW):
             self.frame = parsed_again(self.frame)
-            self.table(44)
+            self.table(44 if int(rest) == AGAIN else 61)
             raise Exit
         else:
             raise Unknown(f"the group {rest}")

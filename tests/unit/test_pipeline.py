@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from dumps import changed, dump
 from fakes import mac_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,18 +51,6 @@ _NEXT = re.compile(r"(?:goto_table:|resubmit\(,)(\d+)")
 _OUTPUT = re.compile(r"output:<([^>]+)>")
 _LEARN = re.compile(r"learn\([^()]*\)")
 _IN_PORT = re.compile(r"in_port=<?([^,>]+)")
-
-
-def word_of(cookie: int) -> str:
-    """The cookie's name, or the reason that it counts directly."""
-    reason = reason_of(cookie, "direct")
-    return reason.name.lower() if reason else Cookie(cookie).name.lower()
-
-
-def dump(flows: Iterable[Flow]) -> str:
-    """Flows by table and falling priority, with the cookie's name at the end of the line."""
-    ordered = sorted(flows, key=lambda one: (one.table, -one.priority, one.text()))
-    return "\n".join(f"{one.text().partition(', ')[2]}  # {word_of(one.cookie)}" for one in ordered)
 
 
 def guest_lines(guest: GuestWire) -> str:
@@ -120,12 +108,6 @@ table=52, priority=100,dl_vlan=20 actions=output:vnet1  # flood
 table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver
 table=53, priority=100,dl_vlan=20,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver"""
     )
-
-
-def changed(before: str, after: str) -> str:
-    """The lines that are only in one of two dumps, marked as diff does."""
-    old, new = before.splitlines(), after.splitlines()
-    return "\n".join([*(f"-{line}" for line in old if line not in new), *(f"+{line}" for line in new if line not in old)])
 
 
 def test_a_native_vlan_takes_untagged_frames_in_and_is_tagged_toward_the_guest_or_not() -> None:
@@ -335,9 +317,9 @@ table=40, priority=100,in_port=eth1 actions={LEARN},resubmit(,41),goto_table:42 
 table=40, priority=100,in_port=tun-blue actions={LEARN},resubmit(,41),goto_table:42  # learn
 table=42, priority=110,reg1=0xfffe,in_port=eth1 actions=goto_table:54  # deliver
 table=42, priority=100,reg1=eth1 actions=goto_table:48  # deliver
-table=42, priority=100,reg1=tun-blue actions=goto_table:48  # deliver
+table=42, priority=100,reg1=tun-blue actions=move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31],goto_table:48  # deliver
 table=42, priority=100,reg1=0xfffe actions=set_field:0x53->reg2,goto_table:60  # refuse
-table=52, priority=0 actions=resubmit(,54),output:eth1,output:tun-blue  # flood
+table=52, priority=0 actions=resubmit(,54),output:eth1,clone(move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31],output:tun-blue)  # flood
 table=54, priority=100,in_port=eth1 actions=LOCAL  # host"""
     )
 
@@ -371,63 +353,6 @@ def test_a_mark_of_the_kernels_is_taken_off_where_marks_mean_something() -> None
 def test_a_port_that_the_switch_has_not_made_has_no_flows() -> None:
     assert network_flows(NetworkWiring((WEB,), (), ("tun-blue",)), ()) == network_flows(NetworkWiring(), ())
     assert not [flow for flow in network_flows(NetworkWiring((WEB,), ("eth1",)), ()) if "<" in str(flow)]
-
-
-# The tunnel bridge.
-
-
-def test_a_segment_floods_to_its_peers_and_learns_from_them() -> None:
-    """What comes from a tunnel is handed to the patch and to nothing else."""
-    learn = (
-        "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=8192,in_port=to-blue,"
-        "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
-    )
-    assert (
-        dump(tunnel_flows([SegmentWire("to-blue", 100, ("gre-a", "gre-b"))], {"to-blue", "gre-a", "gre-b"}))
-        == f"""\
-priority=100,in_port=gre-a actions=set_field:0->pkt_mark,goto_table:20  # classify
-priority=100,in_port=gre-b actions=set_field:0->pkt_mark,goto_table:20  # classify
-priority=100,in_port=to-blue actions=set_field:0x64->tun_id,goto_table:30  # classify
-priority=0 actions=drop  # unwired
-table=20, priority=100,tun_id=0x64,in_port=gre-a actions={learn},output:to-blue  # segment
-table=20, priority=100,tun_id=0x64,in_port=gre-b actions={learn},output:to-blue  # segment
-table=20, priority=0 actions=drop  # unwired
-table=30, priority=10,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=goto_table:40  # unicast
-table=30, priority=0 actions=goto_table:40  # unicast
-table=40, priority=100,in_port=to-blue actions=output:gre-a,output:gre-b  # flood
-table=40, priority=0 actions=drop  # flood"""
-    )
-
-
-def test_frames_of_isolated_ports_travel_in_a_segment_of_their_own_and_without_the_mark() -> None:
-    live = {"to-blue", "gre-a"}
-    plain, isolating = (dump(tunnel_flows([SegmentWire("to-blue", 100, ("gre-a",), isolated)], live)) for isolated in (None, 101))
-    learn = (
-        "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=8192,in_port=to-blue,"
-        "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
-    )
-    assert (
-        changed(plain, isolating)
-        == f"""\
-+priority=110,pkt_mark=0x1,in_port=to-blue actions=set_field:0->pkt_mark,set_field:0x65->tun_id,goto_table:30  # classify
-+table=20, priority=100,tun_id=0x65,in_port=gre-a actions={learn},set_field:0x1->pkt_mark,output:to-blue  # segment"""
-    )
-
-
-def test_a_segment_without_tunnels_is_silent() -> None:
-    lines = dump(tunnel_flows([SegmentWire("to-blue", 100, ())], {"to-blue"}))
-    assert "output" not in lines
-    assert "priority=100,in_port=to-blue actions=set_field:0x64->tun_id,goto_table:30  # classify" in lines
-
-
-def test_a_segment_whose_patch_is_not_there_opens_no_tunnel() -> None:
-    assert tunnel_flows([SegmentWire("to-blue", 100, ("gre-a",))], {"gre-a"}) == tunnel_flows([], ())
-
-
-def test_a_tunnel_that_is_not_there_is_left_out_of_the_flood() -> None:
-    assert "in_port=to-blue actions=output:gre-b " in dump(
-        tunnel_flows([SegmentWire("to-blue", 100, ("gre-a", "gre-b"))], {"to-blue", "gre-b"})
-    )
 
 
 # A flow and its line.
@@ -482,6 +407,7 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
         "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
         "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
         "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
+        "TOO_LARGE": 0x54, "WATCH": 0x55,
         "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62, "PACKETS": 0x63,
     }  # fmt: skip
     every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]

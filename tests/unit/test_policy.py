@@ -20,7 +20,7 @@ from switch import FIRST, LATER, LOCAL, Frame, Journey, Switch
 from vnetd.model.network import UNTAGGED, Guard, Network, Vlan, VlanMode
 from vnetd.model.state import GuestWire, NetworkWiring, SegmentWire
 from vnetd.pipeline import Cookie, Flow, Reason, Table, by_lines, network_flows, tunnel_flows
-from vnetd.pipeline.catalogue import Fact, reason_of
+from vnetd.pipeline.catalogue import Fact, TunnelTable, reason_of
 
 M, OTHER = number_of(mac_of(1)), number_of(mac_of(2))
 OWN4, OWN6 = int(ip_address("10.0.0.1")), int(ip_address("2001:db8::1"))
@@ -409,7 +409,9 @@ def test_tables_only_go_forward_except_for_the_questions_that_are_listed(network
         assert all(int(table) > flow.table for table in re.findall(r"goto_table:(\d+)", flow.actions))
     for flow in tunnel_flows_of(network):
         assert all(table > flow.table for table in leads_to(flow))
-        assert "resubmit" not in flow.actions
+        asked = {int(table) for table in re.findall(r"resubmit\(,(\d+)\)", flow.actions)}
+        ways = {(TunnelTable.CLASSIFY, TunnelTable.UNICAST), (TunnelTable.DROP, TunnelTable.COUNTED)}
+        assert {(flow.table, table) for table in asked} <= ways
 
 
 @examples

@@ -104,7 +104,7 @@ def test_reader_and_schema_agree_on_addresses(address):
     agree(ours, in_network)
 
 
-LABELS = ["hv1", "a", "1", "-a", "a-", "x" * 63, "y" * 64, "", "1a", "example", "300", "é", "A"]
+LABELS = ["hv1", "a", "1", "-a", "a-", "x" * 63, "y" * 64, "", "1a", "example", "300", "é", "A", "0x1f", "0X", "0xg"]
 
 
 @settings(quick, max_examples=600)

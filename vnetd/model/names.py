@@ -36,8 +36,8 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029/]{1,255}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
 _HOST_LABEL = r"[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
-_HOSTNAME = re.compile(rf"({_HOST_LABEL}\.)*(?=[0-9A-Za-z-]*[A-Za-z]){_HOST_LABEL}")
-"""The last label has a letter, or a slip in an IPv4 address would be a name that is looked up forever."""
+_HOSTNAME = re.compile(rf"({_HOST_LABEL}\.)*(?!0[xX][0-9A-Fa-f]*$)(?=[0-9A-Za-z-]*[A-Za-z]){_HOST_LABEL}")
+"""The last label is no number, in hexadecimal either, or a slip in an IPv4 address would be a name that is looked up forever."""
 _UNUSABLE = frozenset({"all", "default", "lo"})
 
 _NOBODYS = tuple(

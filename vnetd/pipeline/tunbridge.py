@@ -38,12 +38,13 @@ def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str], tunnels
         mine = {tunnel: wires.get(tunnel, TunnelWire()) for tunnel in segment.tunnels if tunnel in live}
         entrances.update(mine)
         flows.extend(_patch_flows(segment))
-        flows.extend(_flood_flows(segment, {tunnel: wire.room for tunnel, wire in mine.items() if wire.alive}))
+        rooms = {tunnel: wire.room for tunnel, wire in mine.items() if wire.alive}
+        flows.extend(_exit_flows(segment, rooms))
+        flows.extend(_flood_flows(segment, rooms))
         flows.extend(_arrival_flows(segment, mine))
     for tunnel in sorted(entrances):
         actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}"
         flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY))
-        flows.extend(_exit_flows(tunnel, wires.get(tunnel, TunnelWire())))
     return flows
 
 
@@ -84,12 +85,11 @@ def _patch_flows(segment: SegmentWire) -> Iterator[Flow]:
         yield Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1/0x1,{patch}", actions, Cookie.CLASSIFY)
 
 
-def _exit_flows(tunnel: str, wire: TunnelWire) -> Iterator[Flow]:
+def _exit_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
     """Out of a tunnel whose peer is alive; nothing is learned to be behind another."""
-    if not wire.alive:
-        return
-    out = f"output:<{tunnel}>" if wire.room is None else f"{larger_than(wire.room)},goto_table:{TunnelTable.SIZED:d}"
-    yield Flow(TunnelTable.TUNNEL, 100, PORT_HEX.format(tunnel), out, Cookie.UNICAST)
+    for tunnel, room in rooms.items():
+        out = f"output:<{tunnel}>" if room is None else f"{larger_than(room)},goto_table:{TunnelTable.SIZED:d}"
+        yield Flow(TunnelTable.TUNNEL, 100, f"{PORT_HEX.format(tunnel)},in_port=<{segment.patch}>", out, Cookie.UNICAST)
 
 
 def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
