@@ -363,6 +363,17 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Path:
+    """The way to a remote: bytes of the largest IP packet that gets there unfragmented, and the round trip in milliseconds.
+
+    The round trip is None where the path is known from before this process, and has not been measured since.
+    """
+
+    mtu: int
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What this host is: its addresses, its links, the NIC of its default route and its settings."""
 
