@@ -374,6 +374,14 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """What was found out by asking, and takes time to find out anew: path MTUs in bytes by remote, and addresses by host name."""
+
+    paths: Mapping[IpAddress, int] = field(default_factory=dict)
+    names: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What this host is: its addresses, its links, the NIC of its default route and its settings."""
 
