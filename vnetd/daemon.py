@@ -31,11 +31,13 @@ from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.adapters.scout import Scout
 from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
 from vnetd.health import Health
+from vnetd.model.state import Learned
 from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
@@ -91,14 +93,14 @@ def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
 class World:
     """The adapters, opened when first needed and anew after a failure or a change of settings."""
 
-    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, wake: Callable[[], None], learned: Callable[[], Learned]) -> None:
         self.settings = settings
-        self._wake = wake
+        self._wake, self._learned = wake, learned
         self._rim: Rim | None = None
 
     def __call__(self) -> Rim:
         if self._rim is None:
-            self._rim = Rim(Ovsdb(changed=self._wake), OpenFlow(), Netlink(self.settings))
+            self._rim = Rim(Ovsdb(changed=self._wake), OpenFlow(), Netlink(self.settings, self._learned))
         return self._rim
 
     def renew(self, settings: Settings) -> None:
@@ -106,7 +108,7 @@ class World:
         self.settings = settings
         if self._rim is not None:
             old = self._rim.kernel
-            self._rim = Rim(self._rim.database, self._rim.switch, Netlink(settings))
+            self._rim = Rim(self._rim.database, self._rim.switch, Netlink(settings, self._learned))
             if isinstance(old, Netlink):
                 old.close()
 
@@ -129,9 +131,10 @@ class Daemon:
         self._audit_at = time.monotonic() + AUDIT_SECONDS
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
-        self._world = World(settings, self.wake)
+        self._scout = Scout(self.wake)
+        self._world = World(settings, self.wake, self._scout.learned)
         self._health = Health()
-        self._service = Service(Store(), self._world, health=self._health, tc=Shaping())
+        self._service = Service(Store(), self._world, health=self._health, rtts=self._scout.rtts, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
@@ -177,6 +180,7 @@ class Daemon:
                 # libvirt may be started only after this, so that it finds vnetd; it is not waited for.
                 for thread in (self._libvirt, *self._watchers):
                     thread.start()
+                self._scout.start()
                 notify_systemd("READY=1")
                 LOG.info("vnetd %s is ready", __version__)
                 first = False
@@ -274,6 +278,8 @@ class Daemon:
             return
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
             ticket.answer = answer
+        if self._service.last is not None:
+            self._scout.want(self._service.last.desired)
         if work.audit:
             self._service.audit_limits()
         if self._service.trouble:

@@ -22,6 +22,7 @@ from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
 from vnetd.health import Health, Watched
 from vnetd.intent import desire
+from vnetd.model.names import IpAddress
 from vnetd.model.network import Inventory, Nic, Problem
 from vnetd.model.state import Desired, Observed
 from vnetd.patience import Spared, Touched, touched_since, untold
@@ -30,7 +31,7 @@ from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
 from vnetd.shaping import Tc, limited_links, shaping_problems
 from vnetd.store import Kind, Store
-from vnetd.tunnels import account
+from vnetd.tunnels import Remembered, account
 
 LOG = logging.getLogger("vnetd")
 LOCK = Path("/run/vnetd/lock")
@@ -62,6 +63,8 @@ class Service:
     """Ports whose rows no pass puts back for now."""
     health: Health | None = None
     """The past of the tunnels, where this process has one."""
+    rtts: Callable[[], Mapping[IpAddress, float]] = dict
+    """The round trips to remotes in ms, as far as this process measures them."""
     tc: Tc | None = None
     """Whom to ask about limits; nothing is told of them without it."""
     limit_faults: frozenset[Problem] = frozenset()
@@ -198,8 +201,12 @@ class Service:
     def tunnels(self, desired: Desired, observed: Observed) -> list[dict[str, Any]]:
         """Every tunnel with its state and what has gone through it."""
         counts = self.rim().switch.port_counts(desired.tunnel_bridge) if desired.tunnel_bridge in observed.tables else {}
-        since = {name: self.health.since(name) if self.health else None for name in desired.tunnels}
-        return account(desired, observed, since, counts)
+        trips = self.rtts()
+        remembered = {
+            name: Remembered(self.health.since(name) if self.health else None, trips.get(facts.remote))
+            for name, facts in desired.tunnels.items()
+        }
+        return account(desired, observed, remembered, counts)
 
     def limits(self, desired: Desired, observed: Observed) -> frozenset[Problem]:
         """What tc does otherwise than the rows of limited ports say. While Open vSwitch has not acted on rows, what was known."""

@@ -181,7 +181,7 @@ def _tunnels(desired: Desired, observed: Observed, errors: _Errors) -> list[dict
                 "peers": list(facts.peers),
                 "networks": list(facts.networks),
                 "state": "error" if state == "error" else state_of(name, facts, observed)[0],
-                "path_mtu": facts.path.mtu if facts.path else None,
+                "path_mtu": facts.path_mtu,
                 "error": words or None,
             }
         )

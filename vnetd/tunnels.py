@@ -63,8 +63,16 @@ def tunnel_problems(desired: Desired, observed: Observed) -> list[Problem]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What only a process that has run for a while knows of a tunnel: since when it is as it is (``time.time``), and the round trip."""
+
+    since: float | None = None
+    rtt_ms: float | None = None
+
+
 def account(
-    desired: Desired, observed: Observed, since: Mapping[str, float | None], counts: Mapping[int, PortCount]
+    desired: Desired, observed: Observed, remembered: Mapping[str, Remembered], counts: Mapping[int, PortCount]
 ) -> list[dict[str, Any]]:
     """Every tunnel, as ``vnetctl tunnels --json`` prints it; ``counts`` are by port number."""
     numbers = observed.rows.numbers(desired.tunnel_bridge)
@@ -72,7 +80,8 @@ def account(
     for name, facts in sorted(desired.tunnels.items(), key=lambda item: (item[1].peers, item[0])):
         state, why = state_of(name, facts, observed)
         count = counts.get(numbers.get(name, -1), PortCount())
-        moment = since.get(name)
+        past = remembered.get(name, Remembered())
+        moment = past.since
         found.append(
             {
                 "name": name,
@@ -84,8 +93,8 @@ def account(
                 "state": state,
                 "since": datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else None,
                 "why": why or None,
-                "rtt_ms": facts.path.rtt_ms if facts.path else None,
-                "path_mtu": facts.path.mtu if facts.path else None,
+                "rtt_ms": past.rtt_ms,
+                "path_mtu": facts.path_mtu,
                 **{key: getattr(count, key) for key in _COUNTED},
             }
         )

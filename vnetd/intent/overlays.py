@@ -71,8 +71,9 @@ def _add_tunnels(draft: Draft, network: Network, overlay: Overlay, mine: IpAddre
             continue
         remote = next((one for one in addresses if one.version == mine.version), None)
         if remote is None:
-            what = f"no IPv{mine.version} address" if addresses else "no address yet"
-            draft.notice("network", network.name, f"its peer {peer.name} is left out, since {peer.address} has {what}; see getent hosts")
+            why = draft.host.learned.failing.get(str(peer.address))
+            what = f"no IPv{mine.version} address" if addresses else f"no address yet{f': {why}' if why else ''}"
+            draft.notice("network", network.name, f"its peer {peer.name} is left out, since {peer.address} has {what}")
             continue
         found.append(_add_tunnel(draft, network, overlay, mine, peer.name, remote))
     return found
@@ -92,9 +93,16 @@ def _add_tunnel(draft: Draft, network: Network, overlay: Overlay, local: IpAddre
     watched = overlay.bfd is not None
     seen = draft.rows.ports.get(name)
     path = draft.host.learned.paths.get(remote)
-    room = path.mtu - around(overlay, remote.version) if path and overlay.encapsulation.df is not False else None
+    room = path - around(overlay, remote.version) if path and overlay.encapsulation.df is not False else None
     wire = TunnelWire(not watched or (seen is not None and seen.bfd_state == "up"), room)
     draft.tunnels[name] = TunnelFacts(overlay.type, local, remote, (peer,), (network.name,), watched, wire, path)
+    if wire.alive and remote in draft.host.learned.silent:
+        draft.notice(
+            "tunnel",
+            name,
+            f"its peer {peer} ({remote}) answers no ICMP echo, so that nobody knows how large packets to it may be; "
+            "let ICMP pass between the hosts",
+        )
     return name
 
 
@@ -122,9 +130,8 @@ def _note_other_ways(draft: Draft, network: Network, old: TunnelFacts, port: Por
 
 def _measure(draft: Draft, network: Network, overlay: Overlay, mine: IpAddress, tunnels: list[str]) -> None:
     """What the overlay carries to the worst of its living peers; while none lives, to the worst of those that were measured."""
-    measured = [facts for facts in map(draft.tunnels.__getitem__, tunnels) if facts.path is not None]
-    paths = [(facts.path.mtu, facts) for facts in measured if facts.path is not None and facts.wire.alive]
-    paths = paths or [(facts.path.mtu, facts) for facts in measured if facts.path is not None]
+    measured = [(facts.path_mtu, facts) for facts in map(draft.tunnels.__getitem__, tunnels) if facts.path_mtu is not None]
+    paths = [(mtu, facts) for mtu, facts in measured if facts.wire.alive] or measured
     if not paths:
         return
     mtu, worst = min(paths, key=lambda one: one[0])

@@ -123,22 +123,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """What is known of the way to a peer: the largest IP packet in bytes that got through whole (RFC 8899), and the time there and back."""
-
-    mtu: int
-    rtt_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What vnetd has found out about its peers: the paths to their addresses, and the addresses of those that have a name."""
-
-    paths: Mapping[IpAddress, Path] = field(default_factory=dict)
-    names: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class GuestWire:
     """What the pipeline must know about a guest's port. Without ``mac`` only ``guard='none'`` lets it speak."""
 
@@ -232,7 +216,10 @@ class TunnelWire:
 
 @dataclass(frozen=True, slots=True)
 class TunnelFacts:
-    """A tunnel port: its ends, who and what it is for, and how it is. ``path`` is None until the path was measured."""
+    """A tunnel port: its ends, who and what it is for, and how it is.
+
+    ``path_mtu`` is the largest IP packet in bytes that gets to the peer whole, None until that was measured.
+    """
 
     type: OverlayType
     local: IpAddress
@@ -242,7 +229,7 @@ class TunnelFacts:
     watched: bool = True
     """Whether BFD tells if the peer is alive."""
     wire: TunnelWire = TunnelWire()
-    path: Path | None = None
+    path_mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +391,30 @@ class Link:
     def is_quiet(self, level: str) -> bool:
         """Whether it is at least this quiet: somebody may have turned IPv6 off on a bridge altogether."""
         return self.quiet in (level, Quiet.PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The way to a remote: bytes of the largest IP packet that gets there unfragmented, and the round trip in milliseconds.
+
+    The round trip is None where the path is known from before this process, and has not been measured since.
+    """
+
+    mtu: int
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was found out by asking, and takes time to find out anew: path MTUs in bytes by remote, and addresses by host name.
+
+    ``silent`` are remotes that answer no probe, ``failing`` names that cannot be looked up now, and why.
+    """
+
+    paths: Mapping[IpAddress, int] = field(default_factory=dict)
+    names: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
+    silent: frozenset[IpAddress] = frozenset()
+    failing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
