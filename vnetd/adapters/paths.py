@@ -73,7 +73,7 @@ class PathProbe(threading.Thread):
     """Measures the paths to all that is watched; ``changed`` is called, in this thread, when a path MTU is found or has changed.
 
     ``known``: path MTUs in bytes from before this process, which stand until they are measured. Nothing here raises but
-    the constructor; where raw sockets are refused, no path is ever found, and the log says why at level debug.
+    the constructor; where raw sockets are refused, no path is ever found, and the log says why.
     """
 
     def __init__(self, changed: Callable[[], None], pace: Pace = USUAL, known: Mapping[IpAddress, int] | None = None) -> None:
@@ -87,6 +87,7 @@ class PathProbe(threading.Thread):
         self._told = dict(known or {})
         self._news = False
         self._stopping = threading.Event()
+        self._trouble = ""
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
@@ -132,12 +133,18 @@ class PathProbe(threading.Thread):
                 self._open()
                 while not self._stopping.is_set():
                     self._turn()
-            except Exception:
-                LOG.debug("paths are not probed for a while", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - whatever it is, this thread goes on.
+                self._complain(error)
                 self._stopping.wait(RETRY_SECONDS)
         self._close()
         self._bell.close()
         self._ear.close()
+
+    def _complain(self, error: Exception) -> None:
+        """Say once what keeps paths from being measured; it is tried again all the time."""
+        text = f"paths to peers cannot be measured: {error}"
+        LOG.log(logging.DEBUG if text == self._trouble else logging.WARNING, "%s", text, exc_info=not isinstance(error, OSError))
+        self._trouble = text
 
     def _ring(self) -> None:
         # A full pipe rings all the same, and a closed one has nobody behind it.
@@ -154,7 +161,7 @@ class PathProbe(threading.Thread):
             except OSError as error:
                 LOG.debug("no IPv%d probes: %s", version, error)
         if not self._echoes:
-            raise OSError("no raw socket could be had")
+            raise OSError("no raw socket can be had, for which CAP_NET_RAW is needed")
         self._poll = select.poll()
         for file in (self._ear.fileno(), *(echo.fileno() for echo in self._echoes.values())):
             self._poll.register(file, select.POLLIN)
