@@ -17,7 +17,11 @@ from typing import Any
 import pytest
 from labkit.shell import ip, run, try_run
 
+from vnetd.adapters import paths
 from vnetd.adapters.ceilings import Ceilings
+from vnetd.adapters.paths import PathProbe
+from vnetd.model.state import Path as State
+from vnetd.pathmtu import Pace
 
 PROBE = Path(__file__).with_name("path_probe.py")
 ROOT = PROBE.parents[2]
@@ -27,6 +31,24 @@ FAR = {4: "10.77.2.1", 6: "2001:db8:2::1"}
 NOBODY = {4: "10.77.2.99", 6: "2001:db8:2::99"}
 ERRORS = {"iptables": ("icmp", "--icmp-type", "fragmentation-needed"), "ip6tables": ("icmpv6", "--icmpv6-type", "packet-too-big")}
 ECHOES = {"iptables": ("icmp", "--icmp-type", "echo-request"), "ip6tables": ("icmpv6", "--icmpv6-type", "echo-request")}
+
+
+FAR_AWAY = """
+import collections, select, socket, sys, time
+wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+waiting = collections.deque()
+while True:
+    if select.select([wire], [], [], max(waiting[0][0] - time.monotonic(), 0) if waiting else None)[0]:
+        data, sender = wire.recvfrom(65535)
+        if data[20] == 8:
+            # With the type set to that of an answer, the checksum grows by as much as the type has become less (RFC 1624).
+            total = int.from_bytes(data[22:24], "big") + 0x800
+            answer = bytes([0, 0]) + ((total & 0xffff) + (total >> 16)).to_bytes(2, "big") + data[24:]
+            waiting.append((time.monotonic() + float(sys.argv[1]), answer, sender))
+    while waiting and waiting[0][0] <= time.monotonic():
+        wire.sendto(*waiting.popleft()[1:])
+"""
+"""A host that answers as late as one does that is so many seconds away."""
 
 
 @dataclass
@@ -170,6 +192,22 @@ def test_a_search_takes_seconds(way: Way, probing: Callable[..., Probing], told:
     assert time.monotonic() - began < 6, "with the start of Python in it"
 
 
+def test_a_remote_far_away_is_measured_too(way: Way, probing: Callable[..., Probing]) -> None:
+    way.mute(ERRORS, way.router, "OUTPUT")
+    way.set_mtu(1437)
+    run("ip", "netns", "exec", way.far, "sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+    answering = subprocess.Popen(["ip", "netns", "exec", way.far, sys.executable, "-c", FAR_AWAY, "0.1"])
+    try:
+        probes = probing()
+        probes.until_mtu(1437, 10)
+        assert 100 < probes.ask()["paths"][FAR[4]][1] < 150
+        time.sleep(3 * CONFIRM)
+        assert probes.mtus(4) == [1437]
+    finally:
+        answering.kill()
+        answering.wait()
+
+
 def test_the_interface_of_this_host_is_followed(way: Way, probing: Callable[..., Probing]) -> None:
     probes = probing()
     probes.until_mtu(1500, 5)
@@ -213,11 +251,75 @@ def test_an_administrators_route_lowers_the_ceiling(way: Way, probing: Callable[
     probing().until_mtu(1422, 5)
 
 
+HERE = [ip_address("127.0.0.1"), ip_address("127.0.0.2"), ip_address("127.0.0.3")]
+"""This machine's loopback interface, where a packet may be as large as IP can say."""
+
+
 def test_the_way_to_this_host_itself_has_a_ceiling() -> None:
-    """Without a namespace: whatever a host's network is, it has a loopback interface."""
     ceilings = Ceilings()
     try:
-        assert ceilings.of(ip_address("127.0.0.1"), ip_address("127.0.0.1")) == 65535
-        assert ceilings.of(ip_address("198.51.100.1"), ip_address("198.51.100.2")) is None
+        assert ceilings.of(HERE[0], HERE[1]) == 65535
+        assert ceilings.of(ip_address("198.51.100.1"), ip_address("198.51.100.2")) is None, "that address is not this host's"
     finally:
         ceilings.close()
+
+
+def test_what_was_found_outlasts_the_watching() -> None:
+    told: list[int] = []
+    local, near, far = HERE
+    probe = PathProbe(lambda: told.append(len(probe.paths())), Pace(0.2, 1), known={far: 1400})
+    assert probe.paths() == {far: State(1400)}, "from before"
+    probe.start()
+    try:
+        probe.watch([(local, near)])
+        until(lambda: near in probe.paths(), 5)
+        assert probe.paths()[near].mtu == 65535
+        probe.watch([])
+        until(lambda: probe._remotes == {}, 5)
+        assert probe.paths()[near].mtu == 65535
+        probe.watch([(local, far), (local, near)])
+        until(lambda: probe.paths()[far].mtu == 65535, 5)
+        until(lambda: probe._remotes[near].search is not None and probe._remotes[near].search.mtu is not None, 5)
+        assert len(told) == 2, "what is found again is nothing new"
+    finally:
+        probe.close()
+        probe.join(5)
+    assert not probe.is_alive()
+    assert {path.mtu for path in probe.paths().values()} == {65535}
+    probe.watch([])
+    probe.close()
+
+
+def test_no_fault_ends_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither whoever is told of a change, nor the kernel; and after it everything goes on."""
+    monkeypatch.setattr(paths, "RETRY_SECONDS", 0.1)
+    faults = iter([RuntimeError("told"), OSError("no route"), MemoryError()])
+
+    def fail() -> None:
+        for fault in faults:
+            raise fault
+
+    probe = PathProbe(fail, Pace(0.2, 1))
+    real = Ceilings.of
+
+    def of(self: Ceilings, *pair: Any) -> int | None:
+        fail()
+        return real(self, *pair)
+
+    monkeypatch.setattr(Ceilings, "of", of)
+    probe.watch([(HERE[0], remote) for remote in HERE[1:]])
+    probe.start()
+    try:
+        until(lambda: len(probe.paths()) == 2, 5)
+        assert next(faults, None) is None
+    finally:
+        probe.close()
+        probe.join(5)
+    assert not probe.is_alive()
+
+
+def test_a_probe_that_never_started_can_be_closed() -> None:
+    probe = PathProbe(lambda: None)
+    probe.watch([(HERE[0], HERE[1])])
+    assert (probe.paths(), probe.silent()) == ({}, frozenset())
+    probe.close()
