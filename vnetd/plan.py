@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vnetd.heard import Heard
 from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
@@ -32,16 +33,13 @@ from vnetd.model.state import (
     Table,
 )
 from vnetd.pipeline import (
-    LOCAL_NUMBER,
     OUR_GROUPS,
     Flow,
     MeterKind,
     bond_flows,
     by_lines,
     groups_of,
-    is_count,
     is_learned,
-    is_learned_here,
     is_ours,
     meters_of,
     network_flows,
@@ -254,6 +252,7 @@ def foreign_flows(observed: Observed) -> list[Problem]:
 
 def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
+    heard = Heard(desired, observed)
     for name, seen in sorted(observed.rows.bridges.items()):
         if not seen.owner or name in dropped or name in observed.silent:
             continue
@@ -265,7 +264,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
             wanted = {}
         else:
             continue
-        kept = _kept_flows(desired, observed.rows, name, numbers, table)
+        kept = _kept_flows(desired, heard, name, numbers, table)
         wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
@@ -301,40 +300,10 @@ def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Fl
     return network_flows(desired.wirings[bridge], numbers)
 
 
-def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[int]]:
-    """The pairs of patch and living tunnel between which the switch may learn where a MAC address is."""
-    return {
-        frozenset({numbers[segment.patch], numbers[tunnel]})
-        for segment in desired.segments
-        for tunnel in segment.tunnels
-        if segment.patch in numbers and tunnel in numbers and desired.tunnels[tunnel].wire.alive
-    }
-
-
-def _counted(desired: Desired, rows: Rows, line: str, numbers: Mapping[str, int]) -> bool:
-    """Whether a flow of the tunnel bridge counts for a port that is there, behind one of its patches."""
-    matched = re.search(r"reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) ", line)
-    if matched is None or not is_count(line):
-        return False
-    sender, place = int(matched[1], 16), int(matched[2])
-    for segment in desired.segments:
-        if numbers.get(segment.patch) == place:
-            return sender == LOCAL_NUMBER or sender in rows.numbers(desired.behind(segment.patch)).values()
-    return False
-
-
-def _kept_flows(desired: Desired, rows: Rows, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
-    """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
-    if bridge in desired.bond_bridges:
-        return set()
-    if bridge == desired.tunnel_bridge:
-        learnable = _learnable(desired, numbers)
-        learned = [line for line in table.flows if is_learned(line)]
-        kept = {line for line in learned if frozenset(referenced_ports(line)) in learnable or _counted(desired, rows, line, numbers)}
-    else:
-        ports = set(numbers.values())
-        kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}
-    if not desired.complete and bridge in desired.bridges:
+def _kept_flows(desired: Desired, heard: Heard, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
+    """Flows of vnetd's that no plan wants and that stay: what the switch has learned and, while sources are missing, what may be theirs."""
+    kept = heard.kept(bridge, numbers)
+    if not desired.complete and bridge in desired.bridges and bridge not in desired.bond_bridges:
         # A bond's members, too, have numbers; their bridge's flows are all of one network, and were dealt with above.
         unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
         kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}

@@ -242,6 +242,9 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
             break
         done.extend(line for line in plan.lines() if not line.endswith("once the switch has numbered it"))
         refused = rim.apply(plan)
+        if any(step.bridge == desired.tunnel_bridge and step.remove for step in plan.flows):
+            # Of who was behind a peer that has gone the switch has learned more than was remembered, on networks' bridges too.
+            rim.switch.forget()
         before = plan
         desired, observed, plan = look(inventory, rim)
         if refused and plan == before:

@@ -31,7 +31,9 @@ LIBRARIES = {
 
 MODULES = sorted(HOUSE.rglob("*.py"), key=str)
 CORE = [path for path in MODULES if path.parent.name in ("intent", "model", "pipeline", "xmlread")]
-CORE += [HOUSE / f"{name}.py" for name in ("drops", "errors", "mtu", "pathmtu", "plan", "policy", "readback", "reconcile", "rowplan")]
+CORE += [
+    HOUSE / f"{name}.py" for name in ("drops", "errors", "heard", "mtu", "pathmtu", "plan", "policy", "readback", "reconcile", "rowplan")
+]
 CORE += [HOUSE / f"{name}.py" for name in ("shaping", "status", "tunnels")]
 
 
@@ -116,7 +118,8 @@ def test_the_model_knows_only_itself_and_its_errors(path: Path) -> None:
         ("drops.py", ("vnetd.model", "vnetd.pipeline", "vnetd.textual")),
         ("rowplan.py", ("vnetd.intent", "vnetd.model", "vnetd.pipeline")),
         ("leaves.py", ("vnetd.model",)),
-        ("plan.py", ("vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
+        ("heard.py", ("vnetd.model", "vnetd.pipeline")),
+        ("plan.py", ("vnetd.heard", "vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
         (
             "reconcile.py",
             (

@@ -1,0 +1,75 @@
+"""What the switch has learned by itself, and which of it stays: who is behind which port, and what is counted for whom.
+
+No plan wants such flows. They stay while what they name is there; with a peer that is dead, or
+no longer one, all goes that was learned to be behind it: on the tunnel bridge, and on the
+network's bridge what leads there, or frames for those who are gone would be sent to all
+other peers without the limit on what is sent to everybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from vnetd.model.state import Desired, Observed
+from vnetd.pipeline import LOCAL_NUMBER, is_count, is_learned, is_learned_here, referenced_ports
+
+_BEHIND_TUNNEL = re.compile(r",in_port=(\d+),(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+)->")
+_BEHIND_PORT = re.compile(r",(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+)->")
+_COUNT = re.compile(r"reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) ")
+
+
+class Heard:
+    """The learned flows of one look at all bridges."""
+
+    def __init__(self, desired: Desired, observed: Observed) -> None:
+        self._desired, self._observed = desired, observed
+        self._tunnel_numbers = observed.rows.numbers(desired.tunnel_bridge)
+        self._patches = {self._tunnel_numbers.get(one.patch, 0): one for one in desired.segments}
+        self._lost = set(self._lost_stations())
+
+    def kept(self, bridge: str, numbers: Mapping[str, int]) -> set[str]:
+        """The learned flows of a bridge of vnetd's that stay; ``numbers`` are those of its ports."""
+        table = self._observed.tables.get(bridge)
+        learned = [line for line in table.flows if is_learned(line)] if table and bridge in self._desired.bridges else []
+        if bridge == self._desired.tunnel_bridge:
+            return {line for line in learned if self._leads_to_life(line) or self._counts(line)}
+        if bridge in self._desired.bond_bridges:
+            return set()
+        ports = set(numbers.values())
+        here = (line for line in learned if is_learned_here(line) and referenced_ports(line) <= ports)
+        return {line for line in here if not self._is_lost(bridge, line)}
+
+    def _leads_to_life(self, line: str) -> bool:
+        """Whether a flow of the tunnel bridge leads from a network's patch to a living peer of that network."""
+        found = _BEHIND_TUNNEL.search(line)
+        segment = self._patches.get(int(found[1])) if found else None
+        if found is None or segment is None:
+            return False
+        tunnels = (name for name in segment.tunnels if self._desired.tunnels[name].wire.alive)
+        return int(found[3], 16) in {self._tunnel_numbers.get(name) for name in tunnels}
+
+    def _lost_stations(self) -> Iterator[tuple[str, int, str]]:
+        """(bridge, number of its patch, VLAN and MAC address) of all who were behind a peer that is gone."""
+        table = self._observed.tables.get(self._desired.tunnel_bridge)
+        for line in table.flows if table else ():
+            found = _BEHIND_TUNNEL.search(line) if is_learned(line) else None
+            segment = self._patches.get(int(found[1])) if found else None
+            if found is None or segment is None or self._leads_to_life(line):
+                continue
+            here = dict(self._desired.ports[segment.patch].options)["peer"]
+            bridge = self._desired.behind(segment.patch)
+            yield bridge, self._observed.rows.numbers(bridge).get(here, 0), found[2]
+
+    def _is_lost(self, bridge: str, line: str) -> bool:
+        found = _BEHIND_PORT.search(line) if self._lost else None
+        return found is not None and (bridge, int(found[2], 16), found[1]) in self._lost
+
+    def _counts(self, line: str) -> bool:
+        """Whether a flow of the tunnel bridge counts for a port that is there, behind one of its patches."""
+        found = _COUNT.search(line) if is_count(line) else None
+        segment = self._patches.get(int(found[2])) if found else None
+        if found is None or segment is None:
+            return False
+        sender = int(found[1], 16)
+        return sender == LOCAL_NUMBER or sender in self._observed.rows.numbers(self._desired.behind(segment.patch)).values()
