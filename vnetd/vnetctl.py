@@ -86,13 +86,14 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     the tap's. Files given together are also held against each other. What `lint` finds
     besides is a warning, and no error.
     """
-    from vnetd.lint import Lint
+    from vnetd.adapters.learned import Memory
+    from vnetd.lint import Lint, as_measured
     from vnetd.validate import read, texts_of, verdict
 
     texts = texts_of(files)
     reading = read(texts)
     rows = verdict(reading)
-    warnings = Lint(texts, reading).beyond_errors()
+    warnings = Lint(texts, reading, as_measured(reading, Memory().read())).beyond_errors()
     if as_json:
         found = [{"file": str(path), "what": what, "error": fault} for path, what, fault in rows]
         click.echo(json.dumps([*found, *({"file": str(one.place), "what": "", "error": None, "warning": one.words} for one in warnings)]))
@@ -339,12 +340,14 @@ def _local_service(remember: bool, take: bool = False) -> Service:
 
 
 def _lint_files(files: tuple[Path, ...], underlay_mtu: int | None) -> list[Finding]:
-    from vnetd.lint import Lint, Underlay, anywhere
+    from vnetd.adapters.learned import Memory
+    from vnetd.lint import Lint, Underlay, as_measured
     from vnetd.validate import read, texts_of
 
     texts = texts_of(files)
-    underlay = Underlay(underlay_mtu) if underlay_mtu else None
-    return Lint(texts, read(texts), lambda network: underlay or anywhere(network)).findings()
+    reading = read(texts)
+    measured = as_measured(reading, Memory().read())
+    return Lint(texts, reading, (lambda _: Underlay(underlay_mtu)) if underlay_mtu else measured).findings()
 
 
 def _lint_host(underlay_mtu: int | None) -> tuple[list[Finding], bool]:
