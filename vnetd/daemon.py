@@ -202,6 +202,7 @@ class Daemon:
 
     def _set_reload(self) -> None:
         self._libvirt.look_again()
+        self._scout.look_again()
         with self._condition:
             self._reload = self._dirty = True
             self._condition.notify()

@@ -150,7 +150,7 @@ def test_a_hanging_name_holds_up_nobody(names: Names, start: Callable[..., Resol
     resolver = start()
     resolver.watch(names.said)
     until(lambda: len(resolver.known()) == 49, 3)
-    until(lambda: "no answer for" in resolver.failing().get("dead", ""))
+    until(lambda: "no answer; see" in resolver.failing().get("dead", ""))
     assert set(resolver.failing()) == {"dead"}
 
 

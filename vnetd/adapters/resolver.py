@@ -95,8 +95,15 @@ class Resolver(threading.Thread):
             found = {name: one.why for name, one in self._names.items() if one.why}
             for name, one in self._names.items():
                 if one.asked is not None and now - one.asked > SLOW_SECONDS * self._pace:
-                    found[name] = f"no answer for {now - one.asked:.0f} s; see whether the name servers in /etc/resolv.conf are reachable"
+                    found[name] = "no answer; see whether the name servers in /etc/resolv.conf are reachable"
         return found
+
+    def again(self) -> None:
+        """Ask for all names now."""
+        with self._condition:
+            for one in self._names.values():
+                one.next = time.monotonic()
+            self._condition.notify_all()
 
     def close(self) -> None:
         """Ask for nothing more, from any thread. What is being asked for is not waited for."""

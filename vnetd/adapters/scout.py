@@ -31,6 +31,10 @@ class Scout:
         self._resolver.start()
         self._probe.start()
 
+    def look_again(self) -> None:
+        """Look up all names now."""
+        self._resolver.again()
+
     def learned(self) -> Learned:
         """What is known now; what was known once stands until something newer is."""
         paths = {remote: path.mtu for remote, path in self._probe.paths().items()}
