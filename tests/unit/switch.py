@@ -31,10 +31,10 @@ _PROTOCOLS = {
 }
 _FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
 _WIDTHS = {
-    **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha"), 48),
+    **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha", "nd_sll", "nd_tll"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),
-    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg5", "pkt_mark"), 32),
-    **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code"), 8),
+    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg5", "pkt_mark", "nd_reserved"), 32),
+    **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code", "nd_options_type"), 8),
     **dict.fromkeys(("in_port", "vlan_tci", "dl_type", "tp_src", "tp_dst", "arp_op"), 16),
     "tun_id": 64,
 }
@@ -46,8 +46,14 @@ _NAMES = {
     "NXM_OF_ETH_DST": "dl_dst",
     "NXM_OF_ARP_SPA": "arp_spa",
     "NXM_OF_ARP_TPA": "arp_tpa",
+    "NXM_NX_ARP_SHA": "arp_sha",
+    "NXM_NX_ARP_THA": "arp_tha",
     "NXM_NX_IPV6_SRC": "ipv6_src",
+    "NXM_NX_IPV6_DST": "ipv6_dst",
     "NXM_NX_ND_TARGET": "nd_target",
+    "NXM_NX_ND_TLL": "nd_tll",
+    "ERICOXM_OF_ICMPV6_ND_RESERVED": "nd_reserved",
+    "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE": "nd_options_type",
     "NXM_NX_REG0": "reg0",
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
@@ -330,10 +336,23 @@ class _Run:
             if self.frame["dl_type"] not in (0x0800, 0x86DD):
                 raise Unknown("set_field of ip_dscp on what is no IP packet")
             self.frame["ip_dscp"] = int(value)
-        elif name in ("reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
+        elif name in ("reg0", "reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
             self.frame[name] = int(value, 0)
+        elif name == "eth_dst":
+            self.frame["dl_dst"] = _number(value)
+        elif name == "arp_op":
+            self._need(name, 0x0806)
+            self.frame["arp_op"] = int(value)
+        elif name == "icmpv6_type":
+            self._need(name, 0x86DD, nw_proto=58)
+            self.frame["tp_src"] = int(value)
         else:
             raise Unknown(f"set_field of {name}")
+
+    def _need(self, field: str, kind: int, **more: int) -> None:
+        """Open vSwitch refuses a flow whose match does not say that a frame has the field."""
+        if self.frame["dl_type"] != kind or any(self.frame.get(name) not in (value, None) for name, value in more.items()):
+            raise Unknown(f"{field} of what has none")
 
     def _read(self, text: str) -> int:
         name, begin, width = _place(text)
@@ -341,6 +360,10 @@ class _Run:
 
     def _write(self, text: str, value: int) -> None:
         name, begin, width = _place(text)
+        if name.startswith("arp_"):
+            self._need(name, 0x0806)
+        elif name.startswith("nd_"):
+            self._need(name, 0x86DD, nw_proto=58, tp_dst=0, **({"tp_src": 136} if name == "nd_tll" else {}))
         mask = (1 << width) - 1 << begin
         self.frame[name] = self.frame.get(name, 0) & ~mask | value << begin & mask
 

@@ -399,7 +399,7 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
     """Another number for a kind would make every host replace its flows on an update."""
     assert {cookie.name: int(cookie) & 0xFFFFFFFF for cookie in Cookie} == {
         "CLASSIFY": 0x01, "GUARD": 0x10, "VLAN": 0x14, "SOURCE": 0x15, "VERDICT": 0x16, "LIMIT": 0x17, "LEARN": 0x21, "DELIVER": 0x22,
-        "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
+        "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "ANSWER": 0x26, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
         "LEARNED_GUEST": 0x34, "LEARNED_UNGUARDED": 0x35, "BOND": 0x36,
     }  # fmt: skip
     assert {reason.name: int(reason) for reason in Reason} == {
@@ -448,8 +448,12 @@ def _all_flows(wiring: NetworkWiring, mesh: list[SegmentWire]) -> list[list[Flow
 
 @given(wirings(), meshes)
 def test_a_frame_only_ever_goes_forward(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
-    """Only STATION looks back, to DELIVER with a port that DELIVER knows; and copies do, to limits that lead only out of a port."""
+    """Only STATION and REPLY look back, to DELIVER with a port that DELIVER knows, or to LIMIT, from where no way leads to REPLY.
+
+    And copies do, to limits that lead only out of a port; and ANSWER, to LOOKUP, which only says what it knows.
+    """
     backward = {(Table.STATION, Table.DELIVER), (Table.FLOOD, Table.TO_POOL), (Table.COPY, Table.TO_POOL)}
+    backward |= {(Table.REPLY, Table.DELIVER), (Table.REPLY, Table.LIMIT), (Table.ANSWER, Table.LOOKUP)}
     for flow in itertools.chain(*_all_flows(wiring, mesh)):
         assert all(int(table) > flow.table for table in _GOTO.findall(flow.actions))
         assert {(flow.table, int(table)) for table in _NEXT.findall(flow.actions) if int(table) <= flow.table} <= backward

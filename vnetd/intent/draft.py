@@ -11,6 +11,7 @@ from vnetd.model.names import IpAddress, IpPrefix, Mac
 from vnetd.model.network import Inventory, Network, Overlay, OverlayType, Problem, Vlan
 from vnetd.model.state import (
     TUNNELS,
+    Answer,
     Bridge,
     Desired,
     GuestWire,
@@ -38,6 +39,7 @@ class Wires:
     uplinks: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)
     joints: list[str] = field(default_factory=list)
+    answers: tuple[Answer, ...] = ()
 
     def finished(self) -> NetworkWiring:
         return NetworkWiring(
@@ -48,6 +50,7 @@ class Wires:
             isolating=any(network.isolating for network in self.networks),
             joints=tuple(sorted(self.joints)),
             pools=tuple(pool for network in self.networks for pool in pools_of(network)),
+            answers=self.answers,
         )
 
 

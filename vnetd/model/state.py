@@ -158,6 +158,18 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What guests of this host are told when they ask everybody who has ``address``.
+
+    ``vlan`` is the VLAN in which they are told, 0 untagged; None means in any in which ``mac`` has been heard lately.
+    """
+
+    mac: Mac
+    address: IpAddress
+    vlan: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkWiring:
     """One network's bridge: its guests and the ports that lead elsewhere.
 
@@ -174,6 +186,7 @@ class NetworkWiring:
     isolating: bool = False
     joints: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     TO_POOL   46  the limit that its portgroup's ports share on what they get, or else its network's
     TO_POOL_ALL 47  its network's, where the portgroup has one too
     OUTPUT    48  out of the port in PORT
+    ANSWER    49  a guest asks everybody for an address that is bound: whose MAC it is
     LIMIT     50  nobody is known for it, or it is for many: the port's limit on that
     CAST      51  whether a frame for many holds a packet for many
     FLOOD     52  one copy for each port of the VLAN that may have it, with the VLAN's tag
@@ -34,6 +35,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     COPY      55  the copies of FLOOD that must not have a second tag
     SERVICE   56  for a dot1q-tunnel port: to STRIP, from where the frame comes back whatever becomes of it there
     STRIP     57  the service VLAN's tag off, and the frame parsed again
+    REPLY     58  the question turned around into its answer, which goes to the asker by DELIVER
     REFUSE    60  a frame to be dropped, for the account of the port that sent it
     DROP      61  by REASON, counted for all ports, and for PORT by a flow that the switch makes itself
     COUNTED   62  those flows: (PORT, REASON)
@@ -103,6 +105,7 @@ class Table(IntEnum):
     TO_POOL = 46
     TO_POOL_ALL = 47
     OUTPUT = 48
+    ANSWER = 49
     LIMIT = 50
     CAST = 51
     FLOOD = 52
@@ -111,6 +114,7 @@ class Table(IntEnum):
     COPY = 55
     SERVICE = 56
     STRIP = 57
+    REPLY = 58
     REFUSE = 60
     DROP = 61
     COUNTED = 62
@@ -178,6 +182,7 @@ class Cookie(IntEnum):
     TOWARD = _BASE | 0x23
     HOST = _BASE | 0x24
     REFUSE = _BASE | 0x25
+    ANSWER = _BASE | 0x26
     SEGMENT = _BASE | 0x30
     UNICAST = _BASE | 0x31
     LEARNED = _BASE | 0x32
