@@ -37,6 +37,10 @@ class Guest:
     net: Net
     number: int
     """Of the host."""
+    seat: int = 0
+    """Tells it from others of its network on the same host."""
+    home: int | None = None
+    """The host that it comes from, where that is another: its MAC address is from there."""
 
     @property
     def host(self) -> str:
@@ -44,16 +48,16 @@ class Guest:
 
     @property
     def tap(self) -> str:
-        return f"{self.net.name}{self.number}"
+        return f"{self.net.name}{self.number}{'abcdef'[self.seat]}"
 
     @property
     def id(self) -> int:
         """In the frames that it sends."""
-        return self.net.number << 8 | self.number
+        return self.net.number << 8 | self.seat << 4 | (self.home or self.number)
 
     @property
     def mac(self) -> str:
-        return f"52:54:00:6d:{self.net.number:02x}:{self.number:02x}"
+        return f"52:54:00:6d:{self.net.number:02x}:{self.id & 0xFF:02x}"
 
     @property
     def xml(self) -> str:

@@ -76,11 +76,23 @@ class Stage:
         for guest in mine:
             self.world.on(host, f"cat > /etc/vnetd/taps/{guest.tap}.xml && /etc/vnetd/ovs-ifup {guest.tap}", stdin=guest.xml)
 
-    def talk(self, period: float, strangers: bool = False) -> None:
-        """All guests begin to send: to all, and to each of their network, and where ``strangers`` says so of the others, too."""
+    def unplug(self, guest: Guest) -> None:
+        """The guest is gone from its host."""
+        self.world.on(guest.host, f"/etc/vnetd/ovs-ifdown {guest.tap} && rm /etc/vnetd/taps/{guest.tap}.xml")
+        self.agents[guest.host].call("close", tap=guest.tap)
+        self.guests.remove(guest)
+
+    def redefine(self, net: Net, host: str, peers: Iterable[int]) -> None:
+        """Other peers for a network that runs, in force when this returns."""
+        uuid = self.world.on(host, f"virsh net-uuid {net.name}").strip()
+        self.world.on(host, "tee", "/run/network.xml", stdin=net.xml(peers, uuid=uuid))
+        self.world.on(host, "virsh -q net-define /run/network.xml && vnetctl apply")
+
+    def talk(self, period: float, strangers: bool = False, silent: Sequence[Guest] = ()) -> None:
+        """All guests but the silent begin to send: to all, and to each of their network, and with ``strangers`` to the others, too."""
         for host, agent in self.agents.items():
             plan = {}
-            for guest in (one for one in self.guests if one.host == host):
+            for guest in (one for one in self.guests if one.host == host and one not in silent):
                 others = [one for one in self.guests if one is not guest and (strangers or one.net == guest.net)]
                 plan[guest.tap] = [guest.mac, [[one.id, one.mac] for one in others]]
             agent.call("start", period=period, plan=plan)
