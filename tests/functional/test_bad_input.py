@@ -94,7 +94,7 @@ def test_one_bad_guest_does_not_hold_others_up(world: World) -> None:
     world.on("hv1", "tee", "/run/d2.xml", stdin=text.replace("<serial type='file'>", strange + "<serial type='file'>", 1))
     world.on("hv1", "virsh -q create /run/d2.xml")
     try:
-        assert world.port_of("hv1", "d2")["state"] == "up"
+        assert world.port_of("hv1", "d2")["state"] in ("up", "notice")
     finally:
         world.on("hv1", "virsh -q destroy d2")
 
