@@ -321,7 +321,7 @@ def test_a_limit_that_is_taken_away_by_tc_is_told_by_status_and_the_log(world: W
     assert world.attempt("hv1", "vnetctl", "status").returncode == 1
     world.on("hv1", str(port["error"]).removeprefix(fault).partition("; ")[2].partition(" puts it there")[0])
     assert world.attempt("hv1", "vnetctl", "status").returncode == 0
-    assert world.port_of("hv1", "rx")["state"] in ("up", "notice")
+    assert world.port_of("hv1", "rx")["state"] == "up"
     tune(world, "rx", FIFTY, TEN)
     within_a_second(world, "rx", (FIFTY, TEN))
     world.until(lambda: f"INFO no longer: {fault}" in world.on("hv1", "cat /var/log/vnetd.log"), 35, "the log has that, too")
