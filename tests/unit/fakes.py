@@ -20,7 +20,7 @@ from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpInterface
 from vnetd.model.shaping import Leaf
-from vnetd.model.state import Host, Link, Role, Table
+from vnetd.model.state import Host, Learned, Link, Role, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.reconcile import Rim
 
@@ -48,6 +48,8 @@ class FakeHost(FakeRows):
     datapath: str = "system"
     mtus: dict[str, int] = field(default_factory=dict)
     """The MTUs of links that have another than 1500."""
+    found_out: Learned = field(default_factory=Learned)
+    """What has been found out about peers, in the background: never remembered by who reads it."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -195,7 +197,8 @@ class FakeHost(FakeRows):
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
-        return replace(self.known_host, links={name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()})
+        links = {name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()}
+        return replace(self.known_host, links=links, learned=self.found_out)
 
     def set_up(self, name: str) -> None:
         self._burn("links")
