@@ -43,6 +43,7 @@ from vnetd.pipeline import (
     is_learned,
     is_learned_here,
     is_ours,
+    is_place,
     meters_of,
     network_flows,
     referenced_ports,
@@ -314,7 +315,7 @@ def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[in
 def _counted(desired: Desired, rows: Rows, line: str, numbers: Mapping[str, int]) -> bool:
     """Whether a flow of the tunnel bridge counts for a port that is there, behind one of its patches."""
     matched = re.search(r"reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) ", line)
-    if matched is None or not is_count(line):
+    if matched is None:
         return False
     sender, place = int(matched[1], 16), int(matched[2])
     for segment in desired.segments:
@@ -330,7 +331,8 @@ def _kept_flows(desired: Desired, rows: Rows, bridge: str, numbers: Mapping[str,
     if bridge == desired.tunnel_bridge:
         learnable = _learnable(desired, numbers)
         learned = [line for line in table.flows if is_learned(line)]
-        kept = {line for line in learned if frozenset(referenced_ports(line)) in learnable or _counted(desired, rows, line, numbers)}
+        kept = {line for line in learned if is_place(line) and frozenset(referenced_ports(line)) in learnable}
+        kept |= {line for line in learned if is_count(line) and _counted(desired, rows, line, numbers)}
     else:
         ports = set(numbers.values())
         kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}

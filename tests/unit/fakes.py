@@ -263,7 +263,8 @@ class FakeHost(FakeRows):
     def learn(self, patch: str, tunnel: str, mac: str) -> None:
         """A frame from ``mac`` came out of ``tunnel``, and the switch remembers it."""
         bridge, numbers = self.bridges[self.tunnel_bridge], self.rows().numbers(self.tunnel_bridge)
-        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions=output:{numbers[tunnel]}"
+        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions="
+        line += f"load:0x{numbers[tunnel]:x}->NXM_NX_REG1[0..15]"
         bridge.flows[key_of(line)] = line
 
     def hear(self, port: str, mac: str, tag: int = 10) -> None:
@@ -278,6 +279,12 @@ class FakeHost(FakeRows):
         row = self.ports[port]
         line = f"{COUNTED.format(reason=reason)},reg1=0x{row.ofport:x}/0xffff,reg2=0x{reason:x}/0xff actions=drop"
         self.bridges[row.bridge].flows[key_of(line)] = line
+
+    def refuse_toward_peers(self, patch: str, sender: int) -> None:
+        """A frame too large for a tunnel, from the port that has this number on the bridge behind the patch, and the switch counts such."""
+        number, bridge = self.ports[patch].ofport, self.bridges[self.ports[patch].bridge]
+        line = f"{COUNTED.format(reason=0x54)},reg2=0x54/0xff,reg5=0x{sender:x}/0xffff,in_port={number} actions=drop"
+        bridge.flows[key_of(line)] = line
 
     # What people do by hand.
 
@@ -321,7 +328,7 @@ class FakeHost(FakeRows):
         """(patch, tunnel) of every learned flow."""
         lines = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
         learned = [line for line in lines if line.startswith(LEARNED)]
-        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("output:")[2]) for line in learned]
+        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("load:")[2].partition("->")[0]) for line in learned]
 
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:
         for name, row in sorted(self.ports.items()):
