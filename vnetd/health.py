@@ -32,11 +32,15 @@ HOLD_SECONDS = (10, 20, 40, 60)
 
 @dataclass
 class Past:
-    """What is remembered of one tunnel. Times are those of ``time.monotonic``, but ``since``, which is for people: ``time.time``."""
+    """What is remembered of one tunnel: whether its session is up, since when by ``time.monotonic``, and how many were short in a row.
 
-    state: str
+    ``shown`` is what it is taken for, and ``since`` from when on, for people: ``time.time``, None where nobody has seen it.
+    """
+
+    up: bool
     changed: float
-    since: float
+    shown: str
+    since: float | None
     flaps: int = 0
 
     @property
@@ -45,14 +49,26 @@ class Past:
         over = self.flaps - FLAPS
         return HOLD_SECONDS[min(over, len(HOLD_SECONDS) - 1)] if over >= 0 else 0
 
+    @property
+    def proved(self) -> float:
+        """When the session counts, if it lasts."""
+        return self.changed + self.hold if self.up else -math.inf
+
+    def turn(self, up: bool, now: float) -> None:
+        """The session begins or ends. One that ends before it was stable is a flap, however long it had to prove itself."""
+        if self.up:
+            self.flaps = self.flaps + 1 if now < self.proved + STABLE_SECONDS else 0
+        self.up, self.changed = up, now
+
 
 @dataclass
 class Health:
-    """The past of all tunnels. It begins when this process does."""
+    """The past of all tunnels. It begins when this process does, and of what the first look finds nobody knows how long it has been so."""
 
     now: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
     past: dict[str, Past] = field(default_factory=dict)
+    looked: bool = False
 
     def judged(self, rows: Rows) -> Rows:
         """The rows as they are to be taken: a peer that must prove itself is shown as held."""
@@ -60,8 +76,9 @@ class Health:
         for name in self.past.keys() - tunnels.keys():
             del self.past[name]
         for name, seen in tunnels.items():
-            self._note(name, seen.bfd_state)
-        held = {name: tunnels[name] for name in tunnels if self._left(name) > 0}
+            self._note(name, seen.bfd_state == "up")
+        self.looked = True
+        held = {name: seen for name, seen in tunnels.items() if self.past[name].shown == HELD}
         return replace(rows, ports={**rows.ports, **_shown(held)}) if held else rows
 
     def since(self, name: str) -> float | None:
@@ -72,27 +89,20 @@ class Health:
     @property
     def end(self) -> float:
         """When the next tunnel has proved itself, by ``time.monotonic``."""
-        left = [left for name in self.past if (left := self._left(name)) > 0]
-        return self.now() + min(left) if left else math.inf
-
-    def _left(self, name: str) -> float:
-        past = self.past[name]
-        return past.changed + past.hold - self.now() if past.state == "up" else 0
-
-    def _note(self, name: str, state: str) -> None:
-        past = self.past.get(name)
         now = self.now()
+        return min((past.proved for past in self.past.values() if past.proved > now), default=math.inf)
+
+    def _note(self, name: str, up: bool) -> None:
+        now = self.now()
+        past = self.past.get(name)
         if past is None:
-            self.past[name] = Past(state, now, self.clock())
-            return
-        lasted = now - past.changed
-        if past.state == "up" and lasted >= max(STABLE_SECONDS, past.hold + STABLE_SECONDS if past.hold else 0):
-            past.flaps = 0
-        if past.state == state:
-            return
-        if past.state == "up" and lasted < max(STABLE_SECONDS, past.hold):
-            past.flaps += 1
-        past.state, past.changed, past.since = state, now, self.clock()
+            began, since = (now, self.clock()) if self.looked else (-math.inf, None)
+            past = self.past[name] = Past(up, began, "up" if up else "down", since)
+        elif past.up != up:
+            past.turn(up, now)
+        shown = "down" if not up else HELD if past.proved > now else "up"
+        if shown != past.shown:
+            past.shown, past.since = shown, self.clock()
 
 
 def _shown(held: Mapping[str, SeenPort]) -> dict[str, SeenPort]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from vnetd.model.state import Desired, Observed
-from vnetd.pipeline import LOCAL_NUMBER, is_count, is_learned, is_learned_here, referenced_ports
+from vnetd.pipeline import LOCAL_NUMBER, is_count, is_learned, is_learned_here, is_place, referenced_ports
 
 _BEHIND_TUNNEL = re.compile(r",in_port=(\d+),(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+)->")
 _BEHIND_PORT = re.compile(r",(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+)->")
@@ -42,7 +42,7 @@ class Heard:
 
     def _leads_to_life(self, line: str) -> bool:
         """Whether a flow of the tunnel bridge leads from a network's patch to a living peer of that network."""
-        found = _BEHIND_TUNNEL.search(line)
+        found = _BEHIND_TUNNEL.search(line) if is_place(line) else None
         segment = self._patches.get(int(found[1])) if found else None
         if found is None or segment is None:
             return False

@@ -154,7 +154,7 @@ class FakeRows:
 
     def _watched(self, row: FakePort) -> tuple[str, str]:
         """What ovs-vswitchd says of the peer of a tunnel."""
-        if not dict(row.bfd).get("enable"):
+        if dict(row.bfd).get("enable") != "true":
             return "", ""
         alive = dict(row.options).get("remote_ip") not in self.dead
         return ("up", "No Diagnostic") if alive else ("down", "Control Detection Time Expired")

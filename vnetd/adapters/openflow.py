@@ -32,6 +32,10 @@ TIMEOUT = 10
 _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
 _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|reg1=0x([0-9a-f]+)|actions=)")
 _SENDER = re.compile(r",reg5=0x([0-9a-f]+)/0xffff,in_port=")
+_COUNT = r"(\d+|\?)"
+_PORT_COUNTS = re.compile(
+    rf"port +(\d+): rx pkts={_COUNT}, bytes={_COUNT}, drop={_COUNT}.*\n +tx pkts={_COUNT}, bytes={_COUNT}, drop={_COUNT}"
+)
 
 
 class OpenFlow:
@@ -127,16 +131,16 @@ class OpenFlow:
 
     def port_counts(self, bridge: str) -> dict[int, PortCount]:
         """What each port of ``bridge`` has counted, by its number; what a port does not count is 0."""
-        found = {}
-        for match in _PORT_COUNTS.finditer(_ofctl("dump-ports", bridge)):
-            number, *counts = (int(text) if text != "?" else 0 for text in match.groups())
-            found[number] = PortCount(*counts)
-        return found
+        return read_port_counts(_ofctl("dump-ports", bridge))
 
 
-_PORT_COUNTS = re.compile(
-    r"port +(\d+): rx pkts=(\d+), bytes=(\d+), drop=(\d+|\?).*\n +tx pkts=(\d+), bytes=(\d+), drop=(\d+|\?)",
-)
+def read_port_counts(text: str) -> dict[int, PortCount]:
+    """What ``ovs-ofctl dump-ports`` prints, as values; a question mark stands for what is not counted."""
+    found = {}
+    for match in _PORT_COUNTS.finditer(text):
+        number, *counts = (int(count) if count != "?" else 0 for count in match.groups())
+        found[number] = PortCount(*counts)
+    return found
 
 
 def _management(bridge: str) -> Path:

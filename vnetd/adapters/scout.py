@@ -7,24 +7,51 @@ and what it has written down last is what is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from vnetd.adapters.learned import Memory
 from vnetd.adapters.paths import PathProbe
 from vnetd.adapters.resolver import Resolver
 from vnetd.model.names import IpAddress
-from vnetd.model.state import Desired, Learned
+from vnetd.model.state import Desired, Learned, Path
+
+
+class Names(Protocol):
+    """Who asks for names; ``Resolver``."""
+
+    def start(self) -> None: ...
+
+    def watch(self, wanted: Collection[str]) -> None: ...
+
+    def known(self) -> Mapping[str, tuple[IpAddress, ...]]: ...
+
+    def failing(self) -> Mapping[str, str]: ...
+
+
+class Paths(Protocol):
+    """Who measures paths; ``PathProbe``."""
+
+    def start(self) -> None: ...
+
+    def watch(self, pairs: Collection[tuple[IpAddress, IpAddress]]) -> None: ...
+
+    def paths(self) -> Mapping[IpAddress, Path]: ...
+
+    def silent(self) -> frozenset[IpAddress]: ...
 
 
 class Scout:
     """The daemon's: it asks, and keeps the file. ``changed`` is called, from another thread, when something new is known."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._memory = Memory()
+    def __init__(
+        self, changed: Callable[[], None], memory: Memory | None = None, resolver: Names | None = None, probe: Paths | None = None
+    ) -> None:
+        self._memory = memory or Memory()
         self._learned = self._memory.read()
-        self._resolver = Resolver(changed)
-        self._probe = PathProbe(changed, known=self._learned.paths)
+        self._resolver = resolver or Resolver(changed)
+        self._probe = probe or PathProbe(changed, known=self._learned.paths)
 
     def start(self) -> None:
         """Begin to ask."""
@@ -52,10 +79,11 @@ class Scout:
         names = {address for address in peers if isinstance(address, str)}
         self._resolver.watch(names)
         self._probe.watch({(facts.local, facts.remote) for facts in desired.tunnels.values() if facts.wire.alive})
-        remotes = {facts.remote for facts in desired.tunnels.values()}
         known = self.learned()
         if desired.complete:
-            paths = {remote: mtu for remote, mtu in known.paths.items() if remote in remotes}
-            known = replace(known, paths=paths, names={name: found for name, found in known.names.items() if name in names})
+            found = {name: addresses for name, addresses in known.names.items() if name in names}
+            # Of all peers, and not of tunnels alone: a host that has lost its address for a while has none.
+            remotes = {address for address in peers if not isinstance(address, str)}.union(*found.values())
+            known = replace(known, paths={remote: mtu for remote, mtu in known.paths.items() if remote in remotes}, names=found)
         self._learned = known
         self._memory.write(replace(known, silent=frozenset(), failing={}))

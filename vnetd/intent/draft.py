@@ -98,6 +98,8 @@ class Draft:
     links_up: set[str] = field(default_factory=set)
     guests: dict[str, PortFacts] = field(default_factory=dict)
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
+    deciders: dict[str, tuple[Network, Overlay]] = field(default_factory=dict)
+    """Of the networks that share a tunnel, the first: its overlay says how packets are put into it, and how it is watched."""
     locals: dict[str, IpAddress] = field(default_factory=dict)
     carriers: dict[str, Carrier] = field(default_factory=dict)
     """The measured overlay of each bridge that has one."""

@@ -60,6 +60,19 @@ def _note_stranger(draft: Draft, network: Network, overlay: Overlay) -> None:
         f"this host has none of its peers' addresses ({addresses}), so its guests talk on this host only; "
         "add a <vnet:peer> for this host, or set local_address in /etc/vnetd/vnetd.toml",
     )
+    for peer in overlay.peers:
+        if not _addresses(draft, peer):
+            # It may be this host's own name.
+            _note_unknown(draft, network, peer)
+
+
+def _note_unknown(draft: Draft, network: Network, peer: Peer) -> None:
+    why = draft.host.learned.failing.get(str(peer.address))
+    _note_left_out(draft, network, peer, f"no address yet{f': {why}' if why else ''}")
+
+
+def _note_left_out(draft: Draft, network: Network, peer: Peer, what: str) -> None:
+    draft.notice("network", network.name, f"its peer {peer.name} is left out, since {peer.address} has {what}")
 
 
 def _add_tunnels(draft: Draft, network: Network, overlay: Overlay, mine: IpAddress) -> list[str]:
@@ -70,12 +83,12 @@ def _add_tunnels(draft: Draft, network: Network, overlay: Overlay, mine: IpAddre
         if mine in addresses:
             continue
         remote = next((one for one in addresses if one.version == mine.version), None)
-        if remote is None:
-            why = draft.host.learned.failing.get(str(peer.address))
-            what = f"no IPv{mine.version} address" if addresses else f"no address yet{f': {why}' if why else ''}"
-            draft.notice("network", network.name, f"its peer {peer.name} is left out, since {peer.address} has {what}")
-            continue
-        found.append(_add_tunnel(draft, network, overlay, mine, peer.name, remote))
+        if remote is not None:
+            found.append(_add_tunnel(draft, network, overlay, mine, peer.name, remote))
+        elif addresses:
+            _note_left_out(draft, network, peer, f"no IPv{mine.version} address")
+        else:
+            _note_unknown(draft, network, peer)
     return found
 
 
@@ -85,11 +98,11 @@ def _add_tunnel(draft: Draft, network: Network, overlay: Overlay, local: IpAddre
     port = Port(name, draft.host.tunnel_bridge, Role.TUNNEL, str(overlay.type), options, bfd=_watch(overlay))
     old = draft.tunnels.get(name)
     if old is not None:
-        _note_other_ways(draft, network, old, port)
+        _note_other_ways(draft, network, port)
         peers, networks = {peer, *old.peers}, {network.name, *old.networks}
         draft.tunnels[name] = replace(old, peers=tuple(sorted(peers)), networks=tuple(sorted(networks)))
         return name
-    draft.ports[name] = port
+    draft.ports[name], draft.deciders[name] = port, (network, overlay)
     watched = overlay.bfd is not None
     seen = draft.rows.ports.get(name)
     path = draft.host.learned.paths.get(remote)
@@ -115,29 +128,34 @@ def _watch(overlay: Overlay) -> tuple[tuple[str, str], ...]:
     return (("check_tnl_key", "true"), ("enable", "true"), ("min_rx", interval), ("min_tx", interval), ("mult", str(bfd.multiplier)))
 
 
-def _note_other_ways(draft: Draft, network: Network, old: TunnelFacts, port: Port) -> None:
+def _note_other_ways(draft: Draft, network: Network, port: Port) -> None:
     """Networks share their tunnels, so that only one of them can say how packets are put into one, and how it is watched."""
-    there = draft.ports[port.name]
+    there, (decider, _) = draft.ports[port.name], draft.deciders[port.name]
     if (there.options, there.bfd) != (port.options, port.bfd):
         elements = [] if there.options == port.options else ["csum, df, ttl and tos"]
         elements += [] if there.bfd == port.bfd else ["<vnet:bfd>"]
         draft.notice(
             "network",
             network.name,
-            f"it shares tunnels with network {old.networks[0]}, whose {' and '.join(elements)} they follow; write the same in both",
+            f"it shares tunnels with network {decider.name}, whose {' and '.join(elements)} they follow; write the same in both",
         )
 
 
 def _measure(draft: Draft, network: Network, overlay: Overlay, mine: IpAddress, tunnels: list[str]) -> None:
     """What the overlay carries to the worst of its living peers; while none lives, to the worst of those that were measured."""
-    measured = [(facts.path_mtu, facts) for facts in map(draft.tunnels.__getitem__, tunnels) if facts.path_mtu is not None]
-    paths = [(mtu, facts) for mtu, facts in measured if facts.wire.alive] or measured
-    if not paths:
+    measured = [(_room(draft, name, path), path, draft.tunnels[name]) for name in tunnels if (path := draft.tunnels[name].path_mtu)]
+    ways = [way for way in measured if way[2].wire.alive] or measured
+    if not ways:
         return
-    mtu, worst = min(paths, key=lambda one: one[0])
-    room = mtu - around(overlay, mine.version)
-    draft.carriers[network.bridge] = Carrier(network.name, overlay, mine.version, room, f"a path of {mtu} to {', '.join(worst.peers)}")
+    room, path, worst = min(ways, key=lambda way: way[0])
+    draft.carriers[network.bridge] = Carrier(network.name, overlay, mine.version, room, f"a path of {path} to {', '.join(worst.peers)}")
     draft.mtus[network.name] = room - within(widest(network))
+
+
+def _room(draft: Draft, tunnel: str, path: int) -> int:
+    """The largest frame in bytes that a tunnel carries whole, by a path of this MTU."""
+    _, overlay = draft.deciders[tunnel]
+    return path - around(overlay, draft.tunnels[tunnel].remote.version)
 
 
 def add_tunnel_bridge(draft: Draft) -> None:

@@ -291,12 +291,19 @@ def is_learned(line: str) -> bool:
 
 
 _COUNTING = re.compile(rf"table={Table.COUNTED:d}, .* actions=drop$")
-_FORMS = re.compile(rf"table={Table.LOOKUP:d}, .* actions=load:0x[0-9a-f]+->NXM_NX_REG1\[0\.\.15\]$|{_COUNTING.pattern}")
+_PLACE = r", .* actions=load:0x[0-9a-f]+->NXM_NX_REG1\[0\.\.15\]$"
+_FORMS = re.compile(rf"table={Table.LOOKUP:d}{_PLACE}|{_COUNTING.pattern}")
+_BEHIND = re.compile(rf"table={TunnelTable.UNICAST:d}{_PLACE}")
 
 
 def is_learned_here(line: str) -> bool:
     """Whether the switch may have made the flow on a network's bridge: by hand one could give the cookie to any."""
     return is_learned(line) and _FORMS.search(line) is not None
+
+
+def is_place(line: str) -> bool:
+    """Whether the switch may have made the flow to find somebody behind a tunnel; an earlier vnetd's sent the frame off themselves."""
+    return is_learned(line) and _BEHIND.search(line) is not None
 
 
 def is_count(line: str) -> bool:
