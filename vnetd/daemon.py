@@ -285,10 +285,12 @@ class Daemon:
             self._service.audit_limits()
         if self._service.trouble:
             self._failed(self._service.trouble)
-        elif self._service.last is not None and self._service.last.left:
+        elif self._service.last is not None and self._service.last.left and not self._service.last.moving:
             self._failed("Open vSwitch refuses a part of what should be; see vnetctl status")
         else:
             self._recovered()
+        if self._service.last is not None and self._service.last.moving:
+            self.wake()
         if self._service.changed_rows:
             # What was put back may be what virsh has just changed, after all: ask libvirt again.
             self._libvirt.look_again()

@@ -23,8 +23,11 @@ HELD = "held"
 STABLE_SECONDS = 5
 """A session that lasted so long was no flap."""
 
-FLAPS = 3
+FLAPS = 5
 """So many in a row are borne without a word."""
+
+OVER_SECONDS = 60
+"""Whoever was away for so long begins anew."""
 
 HOLD_SECONDS = (10, 20, 40, 60)
 """How long a peer must stay up after one flap more, and after each further one."""
@@ -58,6 +61,8 @@ class Past:
         """The session begins or ends. One that ends before it was stable is a flap, however long it had to prove itself."""
         if self.up:
             self.flaps = self.flaps + 1 if now < self.proved + STABLE_SECONDS else 0
+        elif now >= self.changed + OVER_SECONDS:
+            self.flaps = 0
         self.up, self.changed = up, now
 
 
@@ -78,6 +83,7 @@ class Health:
         for name, seen in tunnels.items():
             self._note(name, seen.bfd_state == "up")
         self.looked = True
+        self._show({name: dict(seen.port.options).get("remote_ip", name) for name, seen in tunnels.items()})
         held = {name: seen for name, seen in tunnels.items() if self.past[name].shown == HELD}
         return replace(rows, ports={**rows.ports, **_shown(held)}) if held else rows
 
@@ -92,6 +98,16 @@ class Health:
         now = self.now()
         return min((past.proved for past in self.past.values() if past.proved > now), default=math.inf)
 
+    def _show(self, remotes: Mapping[str, str]) -> None:
+        """Who must prove itself is the peer: while one of the tunnels to it is on trial, none is trusted."""
+        now = self.now()
+        on_trial = {remote for name, remote in remotes.items() if self.past[name].proved > now}
+        for name, remote in remotes.items():
+            past = self.past[name]
+            shown = "down" if not past.up else HELD if remote in on_trial else "up"
+            if shown != past.shown:
+                past.shown, past.since = shown, self.clock()
+
     def _note(self, name: str, up: bool) -> None:
         now = self.now()
         past = self.past.get(name)
@@ -100,9 +116,6 @@ class Health:
             past = self.past[name] = Past(up, began, "up" if up else "down", since)
         elif past.up != up:
             past.turn(up, now)
-        shown = "down" if not up else HELD if past.proved > now else "up"
-        if shown != past.shown:
-            past.shown, past.since = shown, self.clock()
 
 
 def _shown(held: Mapping[str, SeenPort]) -> dict[str, SeenPort]:

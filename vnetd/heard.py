@@ -19,14 +19,22 @@ _BEHIND_PORT = re.compile(r",(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+
 _COUNT = re.compile(r"reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) ")
 
 
-class Heard:
-    """The learned flows of one look at all bridges."""
+Station = tuple[str, int, str]
+"""A network's bridge, the number of its patch to the tunnels, and a VLAN and MAC address behind that, as flows match them."""
 
-    def __init__(self, desired: Desired, observed: Observed) -> None:
+
+class Heard:
+    """The learned flows of one look at all bridges. ``before`` are stations that an earlier look of this pass has found lost.
+
+    What is remembered of one bridge may be older than of another, so one look does not show all.
+    """
+
+    def __init__(self, desired: Desired, observed: Observed, before: frozenset[Station] = frozenset()) -> None:
         self._desired, self._observed = desired, observed
         self._tunnel_numbers = observed.rows.numbers(desired.tunnel_bridge)
         self._patches = {self._tunnel_numbers.get(one.patch, 0): one for one in desired.segments}
-        self._lost = set(self._lost_stations())
+        found = dict(self._stations())
+        self.lost = frozenset({one for one, lives in found.items() if not lives} | {one for one in before if not found.get(one)})
 
     def kept(self, bridge: str, numbers: Mapping[str, int]) -> set[str]:
         """The learned flows of a bridge of vnetd's that stay; ``numbers`` are those of its ports."""
@@ -49,21 +57,20 @@ class Heard:
         tunnels = (name for name in segment.tunnels if self._desired.tunnels[name].wire.alive)
         return int(found[3], 16) in {self._tunnel_numbers.get(name) for name in tunnels}
 
-    def _lost_stations(self) -> Iterator[tuple[str, int, str]]:
-        """(bridge, number of its patch, VLAN and MAC address) of all who were behind a peer that is gone."""
+    def _stations(self) -> Iterator[tuple[Station, bool]]:
+        """Who is behind a tunnel, each with whether its peer lives."""
         table = self._observed.tables.get(self._desired.tunnel_bridge)
         for line in table.flows if table else ():
-            found = _BEHIND_TUNNEL.search(line) if is_learned(line) else None
+            found = _BEHIND_TUNNEL.search(line) if is_place(line) else None
             segment = self._patches.get(int(found[1])) if found else None
-            if found is None or segment is None or self._leads_to_life(line):
-                continue
-            here = dict(self._desired.ports[segment.patch].options)["peer"]
-            bridge = self._desired.behind(segment.patch)
-            yield bridge, self._observed.rows.numbers(bridge).get(here, 0), found[2]
+            if found is not None and segment is not None:
+                here = dict(self._desired.ports[segment.patch].options)["peer"]
+                bridge = self._desired.behind(segment.patch)
+                yield (bridge, self._observed.rows.numbers(bridge).get(here, 0), found[2]), self._leads_to_life(line)
 
     def _is_lost(self, bridge: str, line: str) -> bool:
-        found = _BEHIND_PORT.search(line) if self._lost else None
-        return found is not None and (bridge, int(found[2], 16), found[1]) in self._lost
+        found = _BEHIND_PORT.search(line) if self.lost else None
+        return found is not None and (bridge, int(found[2], 16), found[1]) in self.lost
 
     def _counts(self, line: str) -> bool:
         """Whether a flow of the tunnel bridge counts for a port that is there, behind one of its patches."""

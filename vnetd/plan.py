@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnetd.heard import Heard
+from vnetd.heard import Heard, Station
 from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
@@ -130,6 +130,8 @@ class Plan:
     leaves: tuple[tuple[str, int], ...] = ()
     """Limited links of the userspace datapath, with how many frames may wait there."""
     links: tuple[str, ...] = ()
+    lost: frozenset[Station] = frozenset()
+    """Who was behind a peer that is gone, by what was remembered of the tunnel bridge; no step of its own."""
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
@@ -184,12 +186,13 @@ class Plan:
         ]
 
 
-def make_plan(desired: Desired, observed: Observed) -> Plan:
-    """The steps that lead from ``observed`` to ``desired``; none when they agree."""
+def make_plan(desired: Desired, observed: Observed, lost: frozenset[Station] = frozenset()) -> Plan:
+    """The steps that lead from ``observed`` to ``desired``; none when they agree. ``lost``: what an earlier plan of the pass found so."""
+    heard = Heard(desired, observed, lost)
     drops, dropped = drop_steps(desired, observed)
     puts = [*bridge_puts(desired, observed.rows), *port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
-    flows, meters = _tables(desired, observed, dropped)
+    flows, meters = _tables(desired, observed, heard, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
     leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
@@ -198,7 +201,7 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     groups = tuple(_groups(desired, observed, dropped))
     bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
     unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
-    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, heard.lost, expected)
 
 
 def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
@@ -250,9 +253,10 @@ def foreign_flows(observed: Observed) -> list[Problem]:
     return problems
 
 
-def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
+def _tables(
+    desired: Desired, observed: Observed, heard: Heard, dropped: set[str]
+) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
-    heard = Heard(desired, observed)
     for name, seen in sorted(observed.rows.bridges.items()):
         if not seen.owner or name in dropped or name in observed.silent:
             continue

@@ -218,24 +218,27 @@ class Outcome:
     done: tuple[str, ...]
     problems: tuple[Problem, ...]
     left: Plan
-    """What is still to do: empty unless something refuses."""
+    """What is still to do: empty unless something refuses, or the world moves."""
+    moving: bool = False
+    """Whether what is left is new each time: nobody refuses it, and another pass is called for."""
 
     def problems_of(self, kind: str, names: Collection[str]) -> list[Problem]:
         """The problems of these objects."""
         return [problem for problem in self.problems if problem.kind == kind and problem.name in names]
 
 
-def look(inventory: Inventory, rim: Rim) -> tuple[Desired, Observed, Plan]:
-    """What would change, without changing it."""
+def look(inventory: Inventory, rim: Rim, before: Plan | None = None) -> tuple[Desired, Observed, Plan]:
+    """What would change, without changing it. ``before`` is the plan that was carried out just now, in the same pass."""
     observed = rim.observe()
     desired = desire(inventory, observed.host, observed.rows)
-    return desired, observed, make_plan(desired, observed)
+    return desired, observed, make_plan(desired, observed, before.lost if before else frozenset())
 
 
 def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
     """Make the world as the sources say. Raises WorldError when a service refuses or is away."""
     done: list[str] = []
     refused: list[Problem] = []
+    made: list[Plan] = []
     desired, observed, plan = look(inventory, rim)
     for _ in range(ROUNDS):
         if not plan:
@@ -245,13 +248,14 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
         if any(step.bridge == desired.tunnel_bridge and step.remove for step in plan.flows):
             # Of who was behind a peer that has gone the switch has learned more than was remembered, on networks' bridges too.
             rim.switch.forget()
-        before = plan
-        desired, observed, plan = look(inventory, rim)
-        if refused and plan == before:
+        made.append(plan)
+        desired, observed, plan = look(inventory, rim, plan)
+        if refused and plan == made[-1]:
             break
-    left = [Problem("bridge", bridge, text) for bridge, text in plan.by_bridge()] if plan and not refused else []
+    moving = bool(plan) and not refused and plan not in made
+    left = [Problem("bridge", bridge, text) for bridge, text in plan.by_bridge()] if plan and not refused and not moving else []
     problems = {*standing_problems(desired, observed), *left, *(refused if plan else [])}
-    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)), plan)
+    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)), plan, moving)
 
 
 def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:

@@ -59,7 +59,10 @@ def tunnel_problems(desired: Desired, observed: Observed) -> list[Problem]:
     for name, facts in desired.tunnels.items():
         state, why = state_of(name, facts, observed)
         if state in ("down", "held"):
-            found.append(Problem("tunnel", name, f"its peer {', '.join(facts.peers)} ({facts.remote}) is {state}: {why}", soft=True))
+            seen = observed.rows.ports[name]
+            # A session that begins goes through states of its own, of which nobody needs to be told.
+            steady = why if state == "held" else _why("down", seen.bfd_why)
+            found.append(Problem("tunnel", name, f"its peer {', '.join(facts.peers)} ({facts.remote}) is {state}: {steady}", soft=True))
     return found
 
 

@@ -12,7 +12,7 @@ from lines import LEARNED, is_learned
 from vnetd.intent import patch_names, tunnel_name
 from vnetd.model.names import IfName
 from vnetd.model.network import Bfd, Encapsulation, Inventory, Network, Overlay, OverlayType, Peer
-from vnetd.model.state import Learned, Role
+from vnetd.model.state import Learned, Role, Rows
 from vnetd.plan import Plan
 from vnetd.reconcile import Rim, look, reconcile
 
@@ -226,3 +226,46 @@ def test_while_sources_are_missing_nothing_that_was_learned_goes(running: FakeHo
     assert not plan_for(running, Inventory())
     assert running.learned() == learned
     assert running.ports[TO_HV2].mark is Role.TUNNEL
+
+
+def heard(host: FakeHost, bridge: str) -> list[str]:
+    """The MAC addresses that a network's bridge knows."""
+    return sorted(line.partition("dl_dst=")[2].split()[0] for line in host.flows(bridge) if is_learned(line) and "table=41" in line)
+
+
+@pytest.mark.parametrize("how", ["dead", "removed"])
+def test_the_networks_bridge_forgets_who_was_behind_a_peer_that_is_gone(running: FakeHost, how: str) -> None:
+    """Known to be somewhere behind the patch, they would be sent for to all other peers, past the limit on such frames."""
+    remembering = Rim(running, running, running)
+    here = patch_names("br-blue")[1]
+    reconcile(ALL, remembering)
+    learn_all(running)
+    for number in (20, 21, 30):
+        running.hear(here, mac_of(number))
+    if how == "dead":
+        running.dead = {str(HV2)}
+    left = ALL if how == "dead" else sources(replace(BLUE, overlay=replace(MESH, peers=(PEERS[0], PEERS[2]))), RED)
+    assert not reconcile(left, remembering).left
+    assert heard(running, "br-blue") == [mac_of(21), mac_of(30)], "who is behind the living, and who was never heard of by a tunnel"
+
+
+class Restless(FakeHost):
+    """A host on which another peer dies or returns whenever somebody looks, for so many looks."""
+
+    looks: int = 0
+
+    def rows(self) -> Rows:
+        if self.looks:
+            self.looks -= 1
+            self.dead = {str((HV2, HV3)[self.looks % 2])} if self.looks % 3 else set()
+        return super().rows()
+
+
+def test_a_world_that_moves_refuses_nothing(host: FakeHost) -> None:
+    restless = Restless(links=host.links, addresses={HV1})
+    reconcile(ALL, restless.rim())
+    restless.looks = 40
+    outcome = reconcile(ALL, restless.rim())
+    assert not [problem for problem in outcome.problems if "do not last" in problem.text]
+    restless.looks = 0
+    assert not reconcile(ALL, restless.rim()).left

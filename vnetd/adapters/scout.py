@@ -29,6 +29,8 @@ class Names(Protocol):
 
     def failing(self) -> Mapping[str, str]: ...
 
+    def again(self) -> None: ...
+
 
 class Paths(Protocol):
     """Who measures paths; ``PathProbe``."""
