@@ -262,7 +262,9 @@ def _carriers(networks: Sequence[Network]) -> dict[str, list[tuple[Network, Over
         for other in network.patches:
             neighbours.setdefault(other, set()).add(network.bridge)
     overlays: dict[str, tuple[Network, Overlay]] = {
-        network.bridge: (network, network.overlay) for network in networks if network.overlay is not None
+        network.bridge: (network, network.overlay)
+        for network in networks
+        if network.overlay is not None and network.overlay.encapsulation.df is not False
     }
     found: dict[str, list[tuple[Network, Overlay]]] = {}
     for start in neighbours:

@@ -400,6 +400,10 @@ def test_an_mtu_that_the_overlay_does_not_carry(desk: Desk, kind: str, peers: st
     assert without.endswith(f"write <mtu size='{fits}'/> in it")
 
 
+def test_where_the_underlay_may_fragment_any_mtu_will_do(desk: Desk) -> None:
+    desk.silent(network(ours=overlay("gre").replace("segment", "df='no' segment")), guest(interface("<mtu size='9000'/>")))
+
+
 def test_the_worst_measured_path_to_a_peer_counts(desk: Desk) -> None:
     """Peers of other networks have paths of their own, and a name's address is looked up in what is known of names."""
     far = "<v:peer name='hv3' address='far.example'/>"

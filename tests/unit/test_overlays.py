@@ -502,6 +502,7 @@ def test_where_the_underlay_may_fragment_no_frame_is_too_large(here: FakeHost) -
     network = meshed(encapsulation=Encapsulation(df=False))
     desired = wanted(measured(here, network, hv2=1500), network)
     assert {(facts.wire.room, facts.path_mtu) for facts in desired.tunnels.values()} == {(None, 1500), (None, None)}
+    assert desired.mtus == {}, "and no guest is told to send less"
 
 
 def test_who_decides_about_a_shared_tunnel_decides_what_goes_around_its_packets(here: FakeHost) -> None:

@@ -142,8 +142,12 @@ def _note_other_ways(draft: Draft, network: Network, port: Port) -> None:
 
 
 def _measure(draft: Draft, network: Network, overlay: Overlay, mine: IpAddress, tunnels: list[str]) -> None:
-    """What the overlay carries to the worst of its living peers; while none lives, to the worst of those that were measured."""
-    measured = [(_room(draft, name, path), path, draft.tunnels[name]) for name in tunnels if (path := draft.tunnels[name].path_mtu)]
+    """What the overlay carries to the worst of its living peers; while none lives, to the worst of those that were measured.
+
+    Where the underlay may fragment, it carries all.
+    """
+    whole = [name for name in tunnels if draft.deciders[name][1].encapsulation.df is not False]
+    measured = [(_room(draft, name, path), path, draft.tunnels[name]) for name in whole if (path := draft.tunnels[name].path_mtu)]
     ways = [way for way in measured if way[2].wire.alive] or measured
     if not ways:
         return
