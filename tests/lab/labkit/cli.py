@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--mac")
     guest.add_argument("--address", action="append", default=[], metavar="A/LEN", help="an address on eth0; may stand several times")
     guest.add_argument("--vlan", action="append", default=[], metavar="ID:A/LEN", help="a tagged interface inside the guest, for a trunk")
+    guest.add_argument("--mtu", type=int, metavar="BYTES", help="<mtu size='…'/> in the guest's XML")
     guest.set_defaults(action=_guest)
     inside = commands.add_parser("run", help="run a command inside a guest")
     inside.add_argument("name")
@@ -121,7 +122,8 @@ def _exec(lab: Lab, arguments: argparse.Namespace) -> int:
 
 
 def _guest(lab: Lab, arguments: argparse.Namespace) -> None:
-    spec = GuestSpec(arguments.name, arguments.network, arguments.portgroup, arguments.mac, arguments.address, arguments.vlan)
+    given = (arguments.name, arguments.network, arguments.portgroup, arguments.mac, arguments.address, arguments.vlan)
+    spec = GuestSpec(*given, mtu=arguments.mtu)
     start(lab, arguments.host, spec)
 
 
