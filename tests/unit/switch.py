@@ -241,6 +241,8 @@ class _Run:
         self.frame = frame
         self.journey = Journey()
         self.stack: list[int] = []
+        self.learned_before: int | None = None
+        """How much was learned when the frame first went through the data plane again."""
 
     def table(self, number: int) -> None:
         rule = self.find(number, self.frame)
@@ -254,7 +256,9 @@ class _Run:
             self.do(rule.actions, rule)
 
     def do(self, actions: Iterable[str], rule: Rule) -> None:
-        for action in actions:
+        left = list(actions)
+        while left:
+            action = left.pop(0)
             word, _, rest = action.partition(":")
             if action.startswith(("resubmit(", "clone(", "learn(")):
                 self._bracketed(action, rule)
@@ -262,7 +266,13 @@ class _Run:
                 self.journey.drops.append((rule.cookie, self.frame.get("in_port", 0)))
             elif action.startswith("check_pkt_larger("):
                 size, _, target = action.removeprefix("check_pkt_larger(").partition(")->")
-                self._write(target, int(self.frame.get("length", 0) > int(size)))
+                larger = self.frame.get("length", 0) > int(size)
+                ends = self._imagine(target, int(not larger), left, rule)
+                self._write(target, int(larger))
+                self.do(left, rule)
+                if ends:
+                    raise Exit
+                return
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":
@@ -272,6 +282,20 @@ class _Run:
                 getattr(self, f"_{word}")(rest)
             else:
                 raise Unknown(f"the action {action}")
+
+    def _imagine(self, target: str, answer: int, actions: list[str], rule: Rule) -> bool:
+        """The way that the frame does not take, which Open vSwitch works out all the same, and learns by; whether it ends all."""
+        other = _Run(self.find, dict(self.frame))
+        other.stack = list(self.stack)
+        other._write(target, answer)
+        try:
+            other.do(actions, rule)
+        except Exit:
+            return True
+        finally:
+            # What would come after the frame has been sent through the data plane again, only its coming brings.
+            self.journey.learned += other.journey.learned[: other.learned_before]
+        return False
 
     def _bracketed(self, action: str, rule: Rule) -> None:
         word, _, inside = action[:-1].partition("(")
@@ -294,6 +318,7 @@ class _Run:
                 self.table(57)
             self.frame, self.stack = before, stack
         elif int(rest) in (AGAIN, ANEW):
+            self.learned_before = len(self.journey.learned) if self.learned_before is None else self.learned_before
             self.frame = parsed_again(self.frame)
             self.table(44 if int(rest) == AGAIN else 61)
             raise Exit

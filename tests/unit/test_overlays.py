@@ -423,7 +423,7 @@ def test_a_port_can_send_what_the_path_leaves_it(
     desired = wanted(measured(here, network, hv2=1500, six2=1500), network, nics=(nic(vlan=vlan),))
     fits = room - 14 - 4 * tags
     assert [facts.wire for facts in desired.tunnels.values()] == [TunnelWire(True, room)]
-    assert desired.ports["vnet1"].mtu == fits
+    assert desired.ports["vnet1"].mtu == 1500, "a smaller tap would lose the guest's frames before anybody counts them"
     assert desired.mtus == {"blue": room - 14}
     (problem,) = desired.problems
     tag = " with a VLAN tag" if tags else ""
@@ -443,14 +443,14 @@ def test_what_a_network_carries_is_told_for_its_port_with_the_most_tags(here: Fa
     measured(here, over(4), hv2=1500)
     assert [wanted(here, network).mtus["blue"] for network in (plain, tagged, two)] == [1458, 1454, 1450]
     desired = wanted(here, two, nics=(nic(portgroup="metro"), nic(2, portgroup="web"), nic(3)))
-    assert [desired.ports[f"vnet{number}"].mtu for number in (1, 2, 3)] == [1450, 1454, 1458]
+    assert [words(desired).count(f"carries {size} ") for size in (1450, 1454, 1458)] == [1, 1, 1]
     assert "gre over IPv4 with two VLAN tags" in words(desired)
 
 
 def test_the_worst_living_peer_decides(here: FakeHost) -> None:
     measured(here, meshed(), hv2=1500, hv3=1400)
     desired = wanted(here, meshed(), nics=(nic(),))
-    assert desired.ports["vnet1"].mtu == 1400 - 28 - 14
+    assert f"carries {1400 - 28 - 14} " in words(desired)
     assert "a path of 1400 to hv3" in words(desired)
     rooms = {str(facts.remote): facts.wire.room for facts in desired.tunnels.values()}
     assert rooms == {str(HV2): 1472, str(HV3): 1372}, "each tunnel takes what its own path carries"
@@ -510,7 +510,6 @@ def test_who_decides_about_a_shared_tunnel_decides_what_goes_around_its_packets(
     blue, red = meshed(encapsulation=Encapsulation(csum=True)), meshed(RED, segment=200)
     desired = wanted(measured(here, blue, red, hv2=1500), blue, red, nics=(nic(network="red"),))
     assert desired.mtus == {"blue": 1454, "red": 1454}
-    assert desired.ports["vnet1"].mtu == 1454
     assert "network red carries 1454" in words(desired)
 
 
@@ -524,7 +523,6 @@ def test_a_network_that_is_a_vlan_of_anothers_bridge_goes_by_its_overlay_and_has
     measured(here, meshed(), hv2=1500)
     here.hand_fake_bridge("br-red", "br-blue", 40)
     desired = wanted(here, meshed(), RED, nics=(nic(network="red"),))
-    assert desired.ports["vnet1"].mtu == 1500 - 28 - 14 - 4
     assert "network blue carries 1454 (gre over IPv4 with a VLAN tag, a path of 1500 to hv2)" in words(desired)
 
 

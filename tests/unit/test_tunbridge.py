@@ -136,3 +136,22 @@ def test_a_tunnel_that_is_not_there_is_left_out_of_the_flood() -> None:
     assert "in_port=to-blue actions=output:gre-b " in dump(
         tunnel_flows([SegmentWire("to-blue", 100, ("gre-a", "gre-b"))], {"to-blue", "gre-b"})
     )
+
+
+@pytest.mark.parametrize(
+    ("length", "goes"), [(1200, ["gre-a", "gre-b", "gre-c"]), (1250, ["gre-b", "gre-c"]), (1350, ["gre-c"]), (1450, [])]
+)
+def test_a_broadcast_reaches_everybody_whose_path_carries_it_and_is_counted_once(length: int, goes: list[str]) -> None:
+    """The first answer to a size led to the group that parses a frame again, which ended the copies for all later peers."""
+    segment = SegmentWire("to-blue", 100, ("gre-a", "gre-b", "gre-c", "gre-d"))
+    numbers = {"to-blue": 1, "gre-a": 2, "gre-b": 3, "gre-c": 4, "gre-d": 5}
+    wires = {
+        "gre-a": TunnelWire(room=1200),
+        "gre-b": TunnelWire(room=1300),
+        "gre-c": TunnelWire(room=1400),
+        "gre-d": TunnelWire(alive=False),
+    }
+    switch = Switch(by_lines(tunnel_flows([segment], numbers, wires), numbers))
+    journey = switch.send({"in_port": 1, "dl_dst": 0xFFFF_FFFF_FFFF, "pkt_mark": 0x70000, "length": length, "vlan_tci": 0})
+    assert ways(journey) == [numbers[name] for name in goes]
+    assert len([line for line in journey.learned if "table=62" in line]) == (len(goes) < 3)

@@ -51,7 +51,7 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         role=Role.GUEST,
         vlan=wire.vlan,
         ids=_ids(nic),
-        mtu=nic.mtu if nic.mtu is not None or home not in draft.carriers else draft.carriers[home].fits(wire.vlan),
+        mtu=_mtu(draft, nic, wire, home),
         shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
     _note_twins(draft, wire, home)
@@ -112,6 +112,16 @@ def _note_twins(draft: Draft, wire: GuestWire, home: str) -> None:
         if other != wire.port:
             text = claim if isinstance(claim, str) else written(claim)
             draft.notice("port", wire.port, f"its {what} {text} is {other}'s too; give each NIC its own")
+
+
+def _mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> int | None:
+    """The tap's MTU: what the overlay carries, and never less than the guest may send.
+
+    Open vSwitch's userspace datapath loses what is larger than the tap's MTU as it comes in, where nothing counts it.
+    """
+    if nic.mtu is not None or home not in draft.carriers:
+        return nic.mtu
+    return max(draft.carriers[home].fits(wire.vlan), USUAL)
 
 
 def _note_mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> None:

@@ -60,6 +60,8 @@ def _shared_flows() -> Iterator[Flow]:
     yield Flow(TunnelTable.TUNNEL, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST)
     yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
+    yield Flow(TunnelTable.FITTED, 100, _TOO_LARGE, "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.FITTED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.FLOOD)
     yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
@@ -93,7 +95,11 @@ def _exit_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterat
 
 
 def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
-    """One copy for each living peer. A frame that is too large for one of them is looked at for each other by itself."""
+    """One copy for each living peer. A frame that is too large for one of them is looked at for each other by itself.
+
+    Parsing it again for its account ends all that is still to be done for it, so that comes last; and since Open vSwitch
+    works both answers out wherever it asks for a size, no other question on the way may lead there.
+    """
     if not rooms:
         return
     patch = f"in_port=<{segment.patch}>"
@@ -105,7 +111,11 @@ def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Itera
     yield Flow(TunnelTable.FLOOD, 100, patch, f"{larger_than(least)},goto_table:{TunnelTable.COPIES:d}", Cookie.FLOOD)
     yield Flow(TunnelTable.COPIES, 100, patch, copies, Cookie.FLOOD)
     wider = [tunnel for tunnel, room in rooms.items() if room != least]
-    each = "".join(f"set_field:<{tunnel}:hex>->reg1,resubmit(,{TunnelTable.TUNNEL:d})," for tunnel in wider)
+    for tunnel in wider:
+        room = rooms[tunnel]
+        out = f"output:<{tunnel}>" if room is None else f"{larger_than(room)},goto_table:{TunnelTable.FITTED:d}"
+        yield Flow(TunnelTable.SINGLE, 100, f"{PORT_HEX.format(tunnel)},{patch}", out, Cookie.FLOOD)
+    each = "".join(f"set_field:<{tunnel}:hex>->reg1,resubmit(,{TunnelTable.SINGLE:d})," for tunnel in wider)
     yield Flow(TunnelTable.COPIES, 110, f"{_TOO_LARGE},{patch}", f"{each}{_refuse(Reason.TOO_LARGE)}", Cookie.FLOOD)
 
 
