@@ -58,11 +58,12 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
         before = sums.get((port, reason), (0, 0))
         sums[port, reason] = before[0] + packets, before[1] + octets
 
+    all_names = {bridge: {number: name for name, number in observed.rows.numbers(bridge).items()} for bridge in counts}
     for bridge, found in counts.items():
-        names = _names(observed, bridge)
+        names = all_names[bridge]
         totals = {reason: flow for flow in found.flows if (reason := reason_of(flow.cookie, "total"))}
         for flow in found.flows:
-            port = _account_of(desired, observed, flow, bridge, names)
+            port = _account_of(desired, flow, bridge, all_names)
             if reason := reason_of(flow.cookie, "counted"):
                 add(port, REASONS[reason], flow.packets + 1, flow.bytes + _first_bytes(flow, totals.get(reason)))
             elif flow.packets and (reason := reason_of(flow.cookie, "direct")):
@@ -77,17 +78,13 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
     return sorted(Drop(port, reason, packets, octets) for (port, reason), (packets, octets) in sums.items())
 
 
-def _names(observed: Observed, bridge: str) -> dict[int, str]:
-    return {number: name for name, number in observed.rows.numbers(bridge).items()}
-
-
-def _account_of(desired: Desired, observed: Observed, flow: FlowCount, bridge: str, names: Mapping[int, str]) -> str:
+def _account_of(desired: Desired, flow: FlowCount, bridge: str, names: Mapping[str, Mapping[int, str]]) -> str:
     """The port for whose account a flow drops; a bridge where no port can be named."""
-    port = names.get(flow.port, bridge) if flow.port else bridge
+    port = names[bridge].get(flow.port, bridge) if flow.port else bridge
     if flow.sender is None or port not in desired.ports:
         return port
     behind = desired.behind(port)
-    return _names(observed, behind).get(flow.sender, behind)
+    return names.get(behind, {}).get(flow.sender, behind)
 
 
 def _first_bytes(flow: FlowCount, total: FlowCount | None) -> int:

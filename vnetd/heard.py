@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from vnetd.model.state import Desired, Observed
+from vnetd.model.state import Desired, Observed, SegmentWire
 from vnetd.pipeline import LOCAL_NUMBER, is_count, is_learned, is_learned_here, is_place, referenced_ports
 
 _BEHIND_TUNNEL = re.compile(r",in_port=(\d+),(vlan_tci=\S+,dl_dst=\S+) actions=load:0x([0-9a-f]+)->")
@@ -33,6 +33,8 @@ class Heard:
         self._desired, self._observed = desired, observed
         self._tunnel_numbers = observed.rows.numbers(desired.tunnel_bridge)
         self._patches = {self._tunnel_numbers.get(one.patch, 0): one for one in desired.segments}
+        self._alive = {one.patch: self._living(one) for one in desired.segments}
+        self._ports: dict[str, dict[str, int]] = {}
         found = dict(self._stations())
         self.lost = frozenset({one for one, lives in found.items() if not lives} | {one for one in before if not found.get(one)})
 
@@ -54,8 +56,18 @@ class Heard:
         segment = self._patches.get(int(found[1])) if found else None
         if found is None or segment is None:
             return False
-        tunnels = (name for name in segment.tunnels if self._desired.tunnels[name].wire.alive)
-        return int(found[3], 16) in {self._tunnel_numbers.get(name) for name in tunnels}
+        return int(found[3], 16) in self._alive[segment.patch]
+
+    def _living(self, segment: SegmentWire) -> set[int]:
+        """The port numbers of the tunnels to a network's living peers."""
+        living = (name for name in segment.tunnels if self._desired.tunnels[name].wire.alive)
+        return {self._tunnel_numbers[name] for name in living if name in self._tunnel_numbers}
+
+    def _numbers(self, bridge: str) -> dict[str, int]:
+        """The port numbers of a bridge; there may be thousands of learned flows, and of ports."""
+        if bridge not in self._ports:
+            self._ports[bridge] = self._observed.rows.numbers(bridge)
+        return self._ports[bridge]
 
     def _stations(self) -> Iterator[tuple[Station, bool]]:
         """Who is behind a tunnel, each with whether its peer lives."""
@@ -66,7 +78,7 @@ class Heard:
             if found is not None and segment is not None:
                 here = dict(self._desired.ports[segment.patch].options)["peer"]
                 bridge = self._desired.behind(segment.patch)
-                yield (bridge, self._observed.rows.numbers(bridge).get(here, 0), found[2]), self._leads_to_life(line)
+                yield (bridge, self._numbers(bridge).get(here, 0), found[2]), self._leads_to_life(line)
 
     def _is_lost(self, bridge: str, line: str) -> bool:
         found = _BEHIND_PORT.search(line) if self.lost else None
@@ -79,4 +91,4 @@ class Heard:
         if found is None or segment is None:
             return False
         sender = int(found[1], 16)
-        return sender == LOCAL_NUMBER or sender in self._observed.rows.numbers(self._desired.behind(segment.patch)).values()
+        return sender == LOCAL_NUMBER or sender in self._numbers(self._desired.behind(segment.patch)).values()

@@ -24,6 +24,7 @@ from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
+    USERSPACE,
     Desired,
     Group,
     Meter,
@@ -297,7 +298,8 @@ def _wanted_groups(desired: Desired, bridge: str) -> dict[int, Group]:
 
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
-        return tunnel_flows(desired.segments, numbers, {name: facts.wire for name, facts in desired.tunnels.items()})
+        wires = {name: facts.wire for name, facts in desired.tunnels.items()}
+        return tunnel_flows(desired.segments, numbers, wires, tags_apart=desired.bridges[bridge].datapath != USERSPACE)
     if bridge in desired.bond_bridges:
         members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
         return bond_flows(desired.bond_bridges[bridge], members, numbers)

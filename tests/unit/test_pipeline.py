@@ -37,6 +37,7 @@ from vnetd.pipeline import (
     tunnel_flows,
 )
 from vnetd.pipeline.catalogue import REASONS, TunnelTable, reason_of
+from vnetd.pipeline.flow import number
 
 M = mac_of(1)
 WEB = GuestWire("vnet1", M, Vlan(VlanMode.ACCESS, 10), Guard.MAC)
@@ -511,7 +512,7 @@ def test_what_comes_from_a_tunnel_goes_to_no_tunnel(mesh: list[SegmentWire]) -> 
 def test_what_comes_from_a_tunnel_reaches_the_network_of_its_segment_only(mesh: list[SegmentWire]) -> None:
     for flow in tunnel_flows(mesh, EVERY_PORT):
         if flow.table == TunnelTable.SEGMENT and flow.match:
-            mine = [(one, key) for one in mesh for key in (one.segment, one.isolated) if f"tun_id=0x{key or 0:x}," in flow.match]
+            mine = [(one, key) for one in mesh for key in (one.segment, one.isolated) if f"tun_id={number(key or 0)}," in flow.match]
             ((segment, key),) = [(one, key) for one, key in mine if key is not None]
             assert _OUTPUT.findall(_LEARN.sub("", flow.actions)) == [segment.patch]
             assert ("set_field:0x1->pkt_mark" in flow.actions) == (key == segment.isolated)

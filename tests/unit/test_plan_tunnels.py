@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -186,10 +185,7 @@ def test_a_path_that_is_measured_changes_flows_alone(running: FakeHost) -> None:
     running.found_out = Learned({HV2: 1400})
     plan = plan_for(running)
     assert flows(plan)
-    assert all(
-        line.startswith("+") and ("check_pkt_larger(1372)" in line or "reg0" in line or re.search("table=(37|4)", line))
-        for line in flows(plan)
-    )
+    assert all("check_pkt_larger(1372)" in line or "table=4" in line or "table=3" in line for line in flows(plan))
     assert not reconcile(ALL, running.rim()).left
     assert running.learned() == learned
 

@@ -92,7 +92,7 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "guard": "mac",
                 "addresses": [],
                 "isolated": False,
-                "mtu": None,
+                "mtu": 1500,
                 "state": "up",
                 "dropped": {"foreign source MAC": 7},
                 "error": None,

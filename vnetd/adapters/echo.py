@@ -45,6 +45,10 @@ class Refused(Exception):
     """The interface does not take a packet of this size."""
 
 
+_AT_ONCE = 512
+"""So many answers are read in one turn, or whoever sends them without end would keep the others from being asked."""
+
+
 class Echo:
     """Echo requests and what comes back, in one address family. ``identifier`` marks them as this process's own."""
 
@@ -101,8 +105,8 @@ class Echo:
         return _HEAD.pack(*fields[:2], ~total & 0xFFFF, *fields[3:])
 
     def answers(self) -> Iterator[tuple[int, str, float]]:
-        """(sequence number, remote, ``time.time()`` of its arrival or 0) of each answer that has come."""
-        while True:
+        """(sequence number, remote, ``time.time()`` of its arrival or 0) of answers that have come, and not more than somebody may send."""
+        for _ in range(_AT_ONCE):
             try:
                 data, extra, _, address = self._socket.recvmsg(_SNAP, 128)
             except BlockingIOError:

@@ -249,8 +249,11 @@ class PathProbe(threading.Thread):
 
     def _take_errors(self, echo: Echo, now: float) -> None:
         for sequence, remote, mtu in echo.errors():
-            flight = self._landed(sequence, remote)
-            if flight is not None and flight.remote.search is not None and mtu < flight.size:
+            # Anybody on the way may say this, so the answer is still waited for.
+            flight = self._flights.get(sequence)
+            if flight is None or flight.remote.text != remote:
+                continue
+            if flight.remote.search is not None and mtu < flight.size:
                 flight.remote.search.too_big(mtu, now)
                 self._look(flight.remote)
 

@@ -94,7 +94,7 @@ class Resolver(threading.Thread):
         with self._condition:
             found = {name: one.why for name, one in self._names.items() if one.why}
             for name, one in self._names.items():
-                if one.asked is not None and now - one.asked > SLOW_SECONDS * self._pace:
+                if not one.why and one.asked is not None and now - one.asked > SLOW_SECONDS * self._pace:
                     found[name] = "no answer; see whether the name servers in /etc/resolv.conf are reachable"
         return found
 

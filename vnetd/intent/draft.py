@@ -56,13 +56,12 @@ class Wires:
 
 @dataclass(frozen=True)
 class Carrier:
-    """What carries a bridge's frames to other hosts: the largest frame in bytes, tags and all, and why it is no larger."""
+    """What carries a bridge's frames to other hosts, and the largest frame in bytes, tags and all."""
 
     network: str
     overlay: Overlay
     version: int
     room: int
-    why: str
 
     def fits(self, vlan: Vlan) -> int:
         """The largest packet in bytes of a port in this VLAN."""
@@ -70,7 +69,7 @@ class Carrier:
 
     def words(self, vlan: Vlan) -> str:
         """What it is, for people."""
-        return f"{tunnel_words(self.overlay, vlan, self.version)}, {self.why}"
+        return tunnel_words(self.overlay, vlan, self.version)
 
 
 @dataclass

@@ -119,9 +119,10 @@ def _mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> int | None:
 
     Open vSwitch's userspace datapath loses what is larger than the tap's MTU as it comes in, where nothing counts it.
     """
-    if nic.mtu is not None or home not in draft.carriers:
+    if nic.mtu is not None or draft.by_bridge[home].overlay is None:
         return nic.mtu
-    return max(draft.carriers[home].fits(wire.vlan), USUAL)
+    # Before the path is known, and while this host has no address there, it is what most paths make it: a row less to change.
+    return max(draft.carriers[home].fits(wire.vlan), USUAL) if home in draft.carriers else USUAL
 
 
 def _note_mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> None:

@@ -147,12 +147,13 @@ def _measure(draft: Draft, network: Network, overlay: Overlay, mine: IpAddress, 
     Where the underlay may fragment, it carries all.
     """
     whole = [name for name in tunnels if draft.deciders[name][1].encapsulation.df is not False]
-    measured = [(_room(draft, name, path), path, draft.tunnels[name]) for name in whole if (path := draft.tunnels[name].path_mtu)]
-    ways = [way for way in measured if way[2].wire.alive] or measured
+    measured = [(_room(draft, name, path), draft.tunnels[name].wire.alive) for name in whole if (path := draft.tunnels[name].path_mtu)]
+    ways = [way for way in measured if way[1]] or measured
     if not ways:
         return
-    room, path, worst = min(ways, key=lambda way: way[0])
-    draft.carriers[network.bridge] = Carrier(network.name, overlay, mine.version, room, f"a path of {path} to {', '.join(worst.peers)}")
+    # Which of the peers it is must not show in what is told of ports, or a death would be told of each of them.
+    room = min(room for room, _ in ways)
+    draft.carriers[network.bridge] = Carrier(network.name, overlay, mine.version, room)
     draft.mtus[network.name] = room - within(widest(network))
 
 

@@ -47,10 +47,8 @@ The tunnel bridge, one per host:
     UNICAST   30  what was learned: (network, VLAN, MAC) to the tunnel it was seen behind
     TUNNEL    35  out of the tunnel in PORT, if the path to its peer carries the frame; broadcast and strangers go on
     SIZED     36  what it does not carry goes to REFUSE
-    SINGLE    37  for COPIES: out of the tunnel in PORT, if the path to its peer carries the frame
-    FITTED    38  and what it does not carry is left out without a word, since COPIES counts it
     FLOOD     40  one copy to each of the network's living peers
-    COPIES    41  those copies, of a frame that may be too large for some of them
+    COPIES    41  those copies, if each of them can be carried
     REFUSE    60  a frame to be dropped, parsed again: its way was worked out for frames of any size, and only this one counts
     DROP      61  by REASON, counted for the guest's port in SENDER by a flow that the switch makes itself
     COUNTED   62  those flows: (patch, SENDER, REASON)
@@ -130,8 +128,6 @@ class TunnelTable(IntEnum):
     UNICAST = 30
     TUNNEL = 35
     SIZED = 36
-    SINGLE = 37
-    FITTED = 38
     FLOOD = 40
     COPIES = 41
     REFUSE = 60

@@ -11,40 +11,48 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from vnetd.model.state import Group, GroupKind, SegmentWire, TunnelWire
 from vnetd.pipeline.catalogue import ANEW, Cookie, Reason, TunnelTable
-from vnetd.pipeline.flow import PORT_HEX, Flow, larger_than
-from vnetd.pipeline.ingress import MULTICAST
+from vnetd.pipeline.flow import PORT_HEX, Flow, larger_than, number
+from vnetd.pipeline.ingress import MULTICAST, TAGGED_MATCH
 
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
 
 LEARN_LIMIT = 8192
-"""Learned flows a (peer, segment) may fill; beyond it frames are flooded, which is slower and still right."""
+"""Learned flows of a host, for all peers and segments together; beyond it frames are flooded, which is slower and still right."""
 
-WATCH = "udp,dl_dst=00:23:20:00:00:01,tp_dst=3784"
-"""What Open vSwitch takes for its peer's BFD, whoever sent it (lib/bfd.c, bfd_should_process_flow): a guest could cut hosts off."""
+WATCH = "udp,in_port=<{}>,tp_dst=3784"
+"""What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
 
 COUNTING = (Reason.TOO_LARGE, Reason.WATCH)
 _TOO_LARGE = "reg0=0x1/0x1"
+_TAG = 4
 
 
-def tunnel_flows(segments: Iterable[SegmentWire], live: Collection[str], tunnels: Mapping[str, TunnelWire] | None = None) -> list[Flow]:
-    """All flows of the tunnel bridge whose ports are ``live``; ``tunnels`` tells how those are that are not as usual."""
+def tunnel_flows(
+    segments: Iterable[SegmentWire], live: Collection[str], tunnels: Mapping[str, TunnelWire] | None = None, *, tags_apart: bool = False
+) -> list[Flow]:
+    """All flows of the tunnel bridge whose ports are ``live``; ``tunnels`` tells how those are that are not as usual.
+
+    ``tags_apart``: the data plane does not count a frame's tag when it is asked for its size, as the kernel's does not.
+    """
     wires = tunnels or {}
     flows = list(_shared_flows())
     entrances: set[str] = set()
     for segment in segments:
         if segment.patch not in live:
             continue
-        mine = {tunnel: wires.get(tunnel, TunnelWire()) for tunnel in segment.tunnels if tunnel in live}
+        mine = [tunnel for tunnel in segment.tunnels if tunnel in live]
+        rooms = {tunnel: wire.room for tunnel in mine if (wire := wires.get(tunnel, TunnelWire())).alive}
         entrances.update(mine)
         flows.extend(_patch_flows(segment))
-        rooms = {tunnel: wire.room for tunnel, wire in mine.items() if wire.alive}
-        flows.extend(_exit_flows(segment, rooms))
-        flows.extend(_flood_flows(segment, rooms))
-        flows.extend(_arrival_flows(segment, mine))
+        flows.extend(_exit_flows(segment, rooms, tags_apart))
+        flows.extend(_flood_flows(segment, rooms, tags_apart))
+        flows.extend(_arrival_flows(segment, rooms))
     for tunnel in sorted(entrances):
-        actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}"
-        flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY))
+        # What a peer that is held to be dead sends would be learned on networks' bridges, and the answers sent to all others.
+        alive = wires.get(tunnel, TunnelWire()).alive
+        actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}" if alive else "drop"
+        flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY if alive else Cookie.FLOOD))
     return flows
 
 
@@ -60,8 +68,6 @@ def _shared_flows() -> Iterator[Flow]:
     yield Flow(TunnelTable.TUNNEL, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST)
     yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
-    yield Flow(TunnelTable.FITTED, 100, _TOO_LARGE, "drop", Cookie.FLOOD)
-    yield Flow(TunnelTable.FITTED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.FLOOD)
     yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
@@ -79,26 +85,29 @@ def _patch_flows(segment: SegmentWire) -> Iterator[Flow]:
     """What comes from the network's bridge gets its segment and is looked up; the mark stays here, or it would steer the host's routes."""
     patch, sender = f"in_port=<{segment.patch}>", "move:NXM_NX_PKT_MARK[16..31]->NXM_NX_REG5[0..15],set_field:0->pkt_mark"
     look_up = f"resubmit(,{TunnelTable.UNICAST:d}),goto_table:{TunnelTable.TUNNEL:d}"
-    actions = f"{sender},set_field:0x{segment.segment:x}->tun_id,{look_up}"
+    actions = f"{sender},set_field:{number(segment.segment)}->tun_id,{look_up}"
     yield Flow(TunnelTable.CLASSIFY, 100, patch, actions, Cookie.CLASSIFY)
-    yield Flow(TunnelTable.CLASSIFY, 200, WATCH.replace(",", f",{patch},", 1), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
+    if 0 in (segment.segment, segment.isolated):
+        yield Flow(TunnelTable.CLASSIFY, 200, WATCH.format(segment.patch), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
     if segment.isolated is not None:
-        actions = f"{sender},set_field:0x{segment.isolated:x}->tun_id,{look_up}"
+        actions = f"{sender},set_field:{number(segment.isolated)}->tun_id,{look_up}"
         yield Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1/0x1,{patch}", actions, Cookie.CLASSIFY)
 
 
-def _exit_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
+def _exit_flows(segment: SegmentWire, rooms: Mapping[str, int | None], tags_apart: bool) -> Iterator[Flow]:
     """Out of a tunnel whose peer is alive; nothing is learned to be behind another."""
     for tunnel, room in rooms.items():
-        out = f"output:<{tunnel}>" if room is None else f"{larger_than(room)},goto_table:{TunnelTable.SIZED:d}"
-        yield Flow(TunnelTable.TUNNEL, 100, f"{PORT_HEX.format(tunnel)},in_port=<{segment.patch}>", out, Cookie.UNICAST)
+        match = f"{PORT_HEX.format(tunnel)},in_port=<{segment.patch}>"
+        if room is None:
+            yield Flow(TunnelTable.TUNNEL, 100, match, f"output:<{tunnel}>", Cookie.UNICAST)
+        else:
+            yield from _asked(TunnelTable.TUNNEL, match, room, TunnelTable.SIZED, tags_apart)
 
 
-def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Iterator[Flow]:
-    """One copy for each living peer. A frame that is too large for one of them is looked at for each other by itself.
+def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None], tags_apart: bool) -> Iterator[Flow]:
+    """One copy for each living peer, if it fits through all of those tunnels.
 
-    Parsing it again for its account ends all that is still to be done for it, so that comes last; and since Open vSwitch
-    works both answers out wherever it asks for a size, no other question on the way may lead there.
+    To ask for each tunnel by itself would take more actions than the data plane has room for in a large mesh.
     """
     if not rooms:
         return
@@ -108,26 +117,29 @@ def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None]) -> Itera
     if least is None:
         yield Flow(TunnelTable.FLOOD, 100, patch, copies, Cookie.FLOOD)
         return
-    yield Flow(TunnelTable.FLOOD, 100, patch, f"{larger_than(least)},goto_table:{TunnelTable.COPIES:d}", Cookie.FLOOD)
+    yield from _asked(TunnelTable.FLOOD, patch, least, TunnelTable.COPIES, tags_apart)
+    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.COPIES, 100, patch, copies, Cookie.FLOOD)
-    wider = [tunnel for tunnel, room in rooms.items() if room != least]
-    for tunnel in wider:
-        room = rooms[tunnel]
-        out = f"output:<{tunnel}>" if room is None else f"{larger_than(room)},goto_table:{TunnelTable.FITTED:d}"
-        yield Flow(TunnelTable.SINGLE, 100, f"{PORT_HEX.format(tunnel)},{patch}", out, Cookie.FLOOD)
-    each = "".join(f"set_field:<{tunnel}:hex>->reg1,resubmit(,{TunnelTable.SINGLE:d})," for tunnel in wider)
-    yield Flow(TunnelTable.COPIES, 110, f"{_TOO_LARGE},{patch}", f"{each}{_refuse(Reason.TOO_LARGE)}", Cookie.FLOOD)
 
 
-def _arrival_flows(segment: SegmentWire, tunnels: Mapping[str, TunnelWire]) -> Iterator[Flow]:
-    """From a tunnel to the network's patch and nowhere else. Of a peer that is held to be dead nothing is learned."""
-    for tunnel, wire in tunnels.items():
-        learn = f"{_learn(segment)}," if wire.alive else ""
-        match = f"tun_id=0x{segment.segment:x},in_port=<{tunnel}>"
-        yield Flow(TunnelTable.SEGMENT, 100, match, f"{learn}output:<{segment.patch}>", Cookie.SEGMENT)
+def _asked(table: TunnelTable, match: str, room: int, then: TunnelTable, tags_apart: bool) -> Iterator[Flow]:
+    """Ask whether a frame is larger than what a tunnel carries. The kernel does not count a tag that it keeps beside the frame."""
+    cookie = Cookie.UNICAST if table is TunnelTable.TUNNEL else Cookie.FLOOD
+    yield Flow(table, 100, match, f"{larger_than(room)},goto_table:{then:d}", cookie)
+    if tags_apart:
+        tagged = f"{match},{TAGGED_MATCH}"
+        yield Flow(table, 110, tagged, f"{larger_than(room - _TAG)},goto_table:{then:d}", cookie)
+
+
+def _arrival_flows(segment: SegmentWire, tunnels: Iterable[str]) -> Iterator[Flow]:
+    """From a tunnel to the network's patch and nowhere else."""
+    learn = _learn(segment)
+    for tunnel in tunnels:
+        match = f"tun_id={number(segment.segment)},in_port=<{tunnel}>"
+        yield Flow(TunnelTable.SEGMENT, 100, match, f"{learn},output:<{segment.patch}>", Cookie.SEGMENT)
         if segment.isolated is not None:
-            match = f"tun_id=0x{segment.isolated:x},in_port=<{tunnel}>"
-            actions = f"{learn}set_field:0x1->pkt_mark,output:<{segment.patch}>"
+            match = f"tun_id={number(segment.isolated)},in_port=<{tunnel}>"
+            actions = f"{learn},set_field:0x1->pkt_mark,output:<{segment.patch}>"
             yield Flow(TunnelTable.SEGMENT, 100, match, actions, Cookie.SEGMENT)
 
 
