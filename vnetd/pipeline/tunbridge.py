@@ -69,6 +69,7 @@ def _shared_flows() -> Iterator[Flow]:
     yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
     yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
     count = f"NXM_OF_IN_PORT[],NXM_NX_REG5[0..15],NXM_NX_REG2[0..7]),resubmit(,{TunnelTable.COUNTED:d})"
@@ -118,7 +119,6 @@ def _flood_flows(segment: SegmentWire, rooms: Mapping[str, int | None], tags_apa
         yield Flow(TunnelTable.FLOOD, 100, patch, copies, Cookie.FLOOD)
         return
     yield from _asked(TunnelTable.FLOOD, patch, least, TunnelTable.COPIES, tags_apart)
-    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.COPIES, 100, patch, copies, Cookie.FLOOD)
 
 
