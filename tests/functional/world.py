@@ -115,11 +115,12 @@ class World:
         return sorted(found)
 
     def ages(self, host: str, bridge: str) -> dict[str, float]:
-        """Each flow of a bridge with the seconds since it was put there."""
+        """Each flow of a bridge, but those that the switch has learned, with the seconds since it was put there."""
         text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows {bridge}")
         found = {}
         for line in text.splitlines():
-            if match := re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line):
+            match = re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line)
+            if match and not is_learned(line.strip()):
                 found[f"{match[1]} {match[3]} {match[4]}"] = float(match[2])
         return found
 

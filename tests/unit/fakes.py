@@ -20,7 +20,7 @@ from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpInterface
 from vnetd.model.shaping import Leaf
-from vnetd.model.state import Host, Link, Role, Table
+from vnetd.model.state import Host, Learned, Link, Role, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.reconcile import Rim
 
@@ -48,6 +48,8 @@ class FakeHost(FakeRows):
     datapath: str = "system"
     mtus: dict[str, int] = field(default_factory=dict)
     """The MTUs of links that have another than 1500."""
+    found_out: Learned = field(default_factory=Learned)
+    """What has been found out about peers, in the background: never remembered by who reads it."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -195,7 +197,8 @@ class FakeHost(FakeRows):
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
-        return replace(self.known_host, links={name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()})
+        links = {name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()}
+        return replace(self.known_host, links=links, learned=self.found_out)
 
     def set_up(self, name: str) -> None:
         self._burn("links")
@@ -260,7 +263,8 @@ class FakeHost(FakeRows):
     def learn(self, patch: str, tunnel: str, mac: str) -> None:
         """A frame from ``mac`` came out of ``tunnel``, and the switch remembers it."""
         bridge, numbers = self.bridges[self.tunnel_bridge], self.rows().numbers(self.tunnel_bridge)
-        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions=output:{numbers[tunnel]}"
+        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions="
+        line += f"load:0x{numbers[tunnel]:x}->NXM_NX_REG1[0..15]"
         bridge.flows[key_of(line)] = line
 
     def hear(self, port: str, mac: str, tag: int = 10) -> None:
@@ -275,6 +279,12 @@ class FakeHost(FakeRows):
         row = self.ports[port]
         line = f"{COUNTED.format(reason=reason)},reg1=0x{row.ofport:x}/0xffff,reg2=0x{reason:x}/0xff actions=drop"
         self.bridges[row.bridge].flows[key_of(line)] = line
+
+    def refuse_toward_peers(self, patch: str, sender: int) -> None:
+        """A frame too large for a tunnel, from the port that has this number on the bridge behind the patch, and the switch counts such."""
+        number, bridge = self.ports[patch].ofport, self.bridges[self.ports[patch].bridge]
+        line = f"{COUNTED.format(reason=0x54)},reg2=0x54/0xff,reg5=0x{sender:x}/0xffff,in_port={number} actions=drop"
+        bridge.flows[key_of(line)] = line
 
     # What people do by hand.
 
@@ -318,7 +328,7 @@ class FakeHost(FakeRows):
         """(patch, tunnel) of every learned flow."""
         lines = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
         learned = [line for line in lines if line.startswith(LEARNED)]
-        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("output:")[2]) for line in learned]
+        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("load:")[2].partition("->")[0]) for line in learned]
 
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:
         for name, row in sorted(self.ports.items()):

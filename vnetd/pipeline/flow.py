@@ -43,6 +43,16 @@ def has(*facts: Fact) -> str:
     return f"reg3=0x{bits:x}/0x{bits:x}"
 
 
+def number(value: int) -> str:
+    """A number as the switch prints it in a match and an action: hexadecimal, and 0 as 0."""
+    return f"0x{value:x}" if value else "0"
+
+
+def larger_than(size: int) -> str:
+    """The action that asks whether a frame has more than ``size`` bytes, tags and all, and puts the answer into bit 0 of reg0."""
+    return f"check_pkt_larger({size})->NXM_NX_REG0[0]"
+
+
 def refuse(reason: Reason) -> str:
     """The actions that drop a frame for the account of its sender."""
     return f"set_field:0x{reason:x}->reg2,{goto(Table.REFUSE)}"
