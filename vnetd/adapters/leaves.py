@@ -14,8 +14,7 @@ import struct
 from collections.abc import Collection
 from contextlib import suppress
 
-from vnetd.adapters.rtnl import ACK, TC, TC_ROOT, TCA_KIND, TCA_OPTIONS, Rtnl, attribute, classes, kind_of, qdiscs
-from vnetd.errors import WorldError
+from vnetd.adapters.rtnl import ACK, TC, TC_ROOT, TCA_KIND, TCA_OPTIONS, Rtnl, attribute, classes, kind_of, qdiscs, untold
 from vnetd.model.shaping import Leaf
 
 # rtnetlink(7), linux/rtnetlink.h, linux/pkt_sched.h; everything is in the machine's own byte order.
@@ -50,7 +49,7 @@ class Leaves:
                 elif index in indexes and parent == QUEUE_0 and kind_of(attributes) == "pfifo" and self._lends(index):
                     lengths[index] = struct.unpack_from("=I", attributes[TCA_OPTIONS])[0]
         except OSError as error:
-            raise WorldError(f"the kernel does not tell what tc does: {error.strerror}") from None
+            raise untold(error) from None
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             return {indexes[one]: Leaf(lengths.get(one), _mtu(probe, indexes[one])) for one in limited}
 

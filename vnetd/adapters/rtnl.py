@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from vnetd.errors import Unavailable
+from vnetd.errors import Unavailable, WorldError
 
 ACK, DUMP = 4, 0x300
 TC = struct.Struct("=B3xiIII")
@@ -99,6 +99,11 @@ def classes(rtnl: Rtnl, index: int) -> Iterator[tuple[int, dict[int, bytes]]]:
     for kind, body in rtnl.ask(_GET_CLASS, DUMP, TC.pack(0, index, 0, 0, 0)):
         if kind == _NEW_CLASS:
             yield TC.unpack_from(body)[2], attributes_of(attributes_of(body[TC.size :]).get(TCA_OPTIONS, b""))
+
+
+def untold(error: OSError) -> WorldError:
+    """That the kernel did not answer a question about tc."""
+    return WorldError(f"the kernel does not tell what tc does: {error.strerror}")
 
 
 def kind_of(attributes: dict[int, bytes]) -> str:

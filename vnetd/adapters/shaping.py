@@ -14,8 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 
-from vnetd.adapters.rtnl import DUMP, TC, TC_ROOT, TCA_OPTIONS, Rtnl, attributes_of, classes, kind_of, qdiscs
-from vnetd.errors import WorldError
+from vnetd.adapters.rtnl import DUMP, TC, TC_ROOT, TCA_OPTIONS, Rtnl, attributes_of, classes, kind_of, qdiscs, untold
 from vnetd.model.names import IpAddress
 from vnetd.model.shaping import TICK, HtbClass, Mtus, SeenTap
 
@@ -57,7 +56,7 @@ class Shaping:
                 if index in names:
                     found.setdefault(index, []).append((handle, parent, kind_of(attributes)))
         except OSError as error:
-            raise _untold(error) from None
+            raise untold(error) from None
         return {name: self._tap(index, found.get(index, ())) for index, name in names.items() if index in found}
 
     def mtus(self) -> Mtus:
@@ -83,7 +82,7 @@ class Shaping:
         try:
             return self._rtnl.ask(kind, DUMP, body)
         except OSError as error:
-            raise _untold(error) from None
+            raise untold(error) from None
 
     def _tap(self, index: int, seen: Collection[tuple[int, int, str]]) -> SeenTap:
         root = next((kind for _, parent, kind in seen if parent == TC_ROOT), "")
@@ -107,7 +106,7 @@ class Shaping:
         except OSError as error:
             if error.errno in _GONE:
                 return
-            raise _untold(error) from None
+            raise untold(error) from None
         for handle, options in found:
             if len(options.get(_HTB_PARMS, b"")) >= _HTB.size:
                 yield handle & 0xFFFF, decode_class(options)
@@ -133,7 +132,3 @@ def decode_class(options: Mapping[int, bytes]) -> HtbClass:
         struct.unpack("=Q", options[wide])[0] if wide in options else plain for wide, plain in ((_HTB_RATE64, rate), (_HTB_CEIL64, ceil))
     )
     return HtbClass(rate, ceil, buffer * TICK * rate)
-
-
-def _untold(error: OSError) -> WorldError:
-    return WorldError(f"the kernel does not tell what tc does: {error.strerror}")
