@@ -93,14 +93,14 @@ def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
 class World:
     """The adapters, opened when first needed and anew after a failure or a change of settings."""
 
-    def __init__(self, settings: Settings, wake: Callable[[], None], learned: Callable[[], Learned]) -> None:
+    def __init__(self, settings: Settings, changed: Callable[[bool], None], learned: Callable[[], Learned]) -> None:
         self.settings = settings
-        self._wake, self._learned = wake, learned
+        self._changed, self._learned = changed, learned
         self._rim: Rim | None = None
 
     def __call__(self) -> Rim:
         if self._rim is None:
-            self._rim = Rim(Ovsdb(changed=self._wake), OpenFlow(), Netlink(self.settings, self._learned))
+            self._rim = Rim(Ovsdb(changed=self._changed), OpenFlow(), Netlink(self.settings, self._learned))
         return self._rim
 
     def renew(self, settings: Settings) -> None:
@@ -127,12 +127,12 @@ class Daemon:
         self._failures = 0
         self._retry_at = math.inf
         self._trouble = ""
-        self._doubtful = False
+        self._doubtful = self._urgent = False
         self._audit_at = time.monotonic() + AUDIT_SECONDS
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._scout = Scout(self.wake)
-        self._world = World(settings, self.wake, self._scout.learned)
+        self._world = World(settings, self.rows_changed, self._scout.learned)
         self._health = Health()
         self._service = Service(Store(), self._world, health=self._health, rtts=self._scout.rtts, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
@@ -144,6 +144,13 @@ class Daemon:
         """Something changed: look again. From any thread."""
         with self._condition:
             self._dirty = True
+            self._condition.notify()
+
+    def rows_changed(self, session: bool) -> None:
+        """OVSDB changed. Where a peer died or came back (``session``), not even failed passes are a reason to wait."""
+        with self._condition:
+            self._dirty = True
+            self._urgent |= session
             self._condition.notify()
 
     def doubt(self) -> None:
@@ -234,11 +241,11 @@ class Daemon:
                 self._condition.wait(QUIET_SECONDS)
             work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful, timed_out)
             self._queue, self._listing = [], None
-            self._dirty = self._doubtful = False
+            self._dirty = self._doubtful = self._urgent = False
         return work
 
     def _is_called(self) -> bool:
-        return bool(self._queue or self._listing or self._stopping or (self._dirty and not self._failures))
+        return bool(self._queue or self._listing or self._stopping or (self._dirty and (self._urgent or not self._failures)))
 
     def _turn(self, work: Work) -> None:
         """Everything that waits, by one pass. Whatever it meets, this thread goes on and every client is answered."""

@@ -69,14 +69,20 @@ class World:
         assert isinstance(found, dict)
         return found
 
-    def wait_for_tunnels(self, *hosts: str) -> None:
+    def tunnels(self, host: str) -> list[dict[str, Any]]:
+        """What vnetctl says of each."""
+        found = json.loads(self.attempt(host, "vnetctl", "tunnels", "--json").stdout)
+        assert isinstance(found, list)
+        return found
+
+    def wait_for_tunnels(self, *hosts: str, seconds: float = 10) -> None:
         """Every tunnel of these hosts is up: before its first BFD session nothing is carried."""
 
         def up() -> bool:
-            found = [json.loads(self.attempt(host, "vnetctl", "tunnels", "--json").stdout) for host in hosts]
+            found = [self.tunnels(host) for host in hosts]
             return all(found) and all(one["state"] == "up" for tunnels in found for one in tunnels)
 
-        self.until(up, 10, f"the tunnels of {', '.join(hosts)} are up")
+        self.until(up, seconds, f"the tunnels of {', '.join(hosts)} are up")
 
     def port_of(self, host: str, guest: str) -> dict[str, Any]:
         """The only port of a guest, as status has it."""

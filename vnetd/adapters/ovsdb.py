@@ -55,9 +55,9 @@ logging.getLogger("ovsdbapp").setLevel(logging.CRITICAL)
 
 
 class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
-    """An IDL that says when something other than a configuration counter has changed."""
+    """An IDL that says when something other than a configuration counter has changed, and whether a BFD session began or ended by it."""
 
-    changed: Callable[[], None] | None = None
+    changed: Callable[[bool], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.seen = SeenPorts()
@@ -66,7 +66,7 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         self.seen.forget(row.uuid)
         if self.changed is not None and (row._table.name != "Open_vSwitch" or _is_setting(updates)):
-            self.changed()
+            self.changed(row._table.name == "Interface" and _is_session(row, updates))
 
     def cooperative_yield(self) -> None:
         """Nothing: ovsdbapp would sleep after each row, which costs 80 µs, for the sake of green threads, which vnetd has none of."""
@@ -77,10 +77,18 @@ def _is_setting(updates: Any) -> bool:
     return "other_config" in (getattr(updates, "_data", None) or {})
 
 
-class Ovsdb:
-    """A connection to the local ovsdb-server. ``changed`` is called, from another thread, after any change."""
+def _is_session(row: Any, updates: Any) -> bool:
+    """Whether the peer behind an interface is alive now and was not, or the other way round; ``updates`` has what was there before."""
+    return "bfd_status" in (getattr(updates, "_data", None) or {}) and row.bfd_status.get("state") != updates.bfd_status.get("state")
 
-    def __init__(self, socket: str = SOCKET, changed: Callable[[], None] | None = None, timeout: float = TIMEOUT) -> None:
+
+class Ovsdb:
+    """A connection to the local ovsdb-server.
+
+    ``changed`` is called, from another thread, after any change, with whether a BFD session has changed its state.
+    """
+
+    def __init__(self, socket: str = SOCKET, changed: Callable[[bool], None] | None = None, timeout: float = TIMEOUT) -> None:
         remote = f"unix:{socket}"
         try:
             helper = _within(timeout, lambda: idlutils.get_schema_helper(remote, "Open_vSwitch"))
