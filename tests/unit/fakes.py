@@ -9,7 +9,7 @@ the letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from fake_rows import FakeBridge, FakePort, FakeRows, Trespass
@@ -88,8 +88,9 @@ class FakeHost(FakeRows):
             # Strict deletion names the cookie too, so that a flow that somebody has just put there stays.
             if old is not None and cookie_of(old) == cookie_of(line):
                 del flows[key_of(line)]
+        numbers = set(self.rows().numbers(step.bridge).values())
         for line in step.add_lines:
-            self._refuse_unknown(step.bridge, line)
+            self._refuse_unknown(step.bridge, line, numbers)
             flows[key_of(line)] = line
         bridge.flows = flows
         self.changes.extend(step.lines())
@@ -169,9 +170,8 @@ class FakeHost(FakeRows):
     def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
         return dict.fromkeys(self.bridges[bridge].meters, (0, 0))
 
-    def _refuse_unknown(self, bridge: str, line: str) -> None:
-        """What ovs-ofctl and the switch would not take: a port or meter that is not there, or a way back."""
-        numbers = set(self.rows().numbers(bridge).values())
+    def _refuse_unknown(self, bridge: str, line: str, numbers: Set[int]) -> None:
+        """What ovs-ofctl and the switch would not take: a port that is none of these or a meter that is not there, or a way back."""
         named_ports = {int(one) for one in _PORT.findall(_LEARN.sub("", line))}
         # The switch would take any number in a register, and vnetd must not write one that is nobody's.
         named_ports |= {int(one or other, 16) for one, other in _REGISTER.findall(line)} - {0xFFFE}
