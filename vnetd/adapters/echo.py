@@ -123,7 +123,7 @@ class Echo:
 
     def errors(self) -> Iterator[tuple[int, str, int]]:
         """(sequence number, remote, MTU) of each request that was too large for somebody on the way."""
-        while True:
+        for _ in range(_AT_ONCE):
             try:
                 data, extra, _, address = self._socket.recvmsg(_SNAP, 512, socket.MSG_ERRQUEUE)
             except OSError:

@@ -30,6 +30,7 @@ RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
 
 _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
+_ALL_BUT_TOP = "0x7fffffffffffffff"
 _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|reg1=0x([0-9a-f]+)|actions=)")
 _SENDER = re.compile(r",reg5=0x([0-9a-f]+)/0xffff,in_port=")
 _COUNT = r"(\d+|\?)"
@@ -154,9 +155,13 @@ def _complain(refused: Mapping[int, str]) -> None:
 
 
 def _cookie_of(line: str) -> str:
-    """The flow's cookie as a condition, so that a flow somebody has just put in its place is left alone."""
+    """The flow's cookie as a condition, so that a flow somebody has just put in its place is left alone.
+
+    By the whole cookie Open vSwitch goes through all flows that have it, for each that it deletes: thousands that it has
+    learned held its main thread for so long that BFD sessions ended. Without the top bit, which no flow of vnetd's has, it does not.
+    """
     match = _COOKIE.match(line)
-    return f"cookie={match[1]}/-1," if match else ""
+    return f"cookie={match[1]}/{_ALL_BUT_TOP}," if match else ""
 
 
 def _ofctl(*arguments: str, stdin: str | None = None) -> str:

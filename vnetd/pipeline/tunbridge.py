@@ -18,7 +18,7 @@ LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
 
 LEARN_LIMIT = 8192
-"""Learned flows of a host, for all peers and segments together; beyond it frames are flooded, which is slower and still right."""
+"""Learned flows of a host, for all peers and segments together; beyond it frames go to all living peers, if they fit to all of them."""
 
 WATCH = "udp,in_port=<{}>,tp_dst=3784"
 """What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
