@@ -228,7 +228,7 @@ class Daemon:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            proved = self._health.end
+            proved = math.inf if self._failures else self._health.end
             wake = min(end, self._drops_at, self._patience.end, proved)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())

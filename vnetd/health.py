@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vnetd.model.state import Role, Rows, SeenPort
+from vnetd.model.state import Role, Rows
 from vnetd.reconcile import Database
 from vnetd.rowplan import RowStep
 
@@ -74,37 +74,42 @@ class Health:
     clock: Callable[[], float] = time.time
     past: dict[str, Past] = field(default_factory=dict)
     looked: bool = False
+    end: float = math.inf
+    """When the next peer has proved itself, by ``time.monotonic``, as of the last look."""
 
     def judged(self, rows: Rows) -> Rows:
-        """The rows as they are to be taken: a peer that must prove itself is shown as held."""
+        """The rows as they are to be taken: a peer that must prove itself is shown as held.
+
+        After a restart of ovsdb-server no session has a state, until ovs-vswitchd has written it again: the last one counts meanwhile.
+        """
         tunnels = {name: seen for name, seen in rows.ports.items() if seen.marked and seen.port.role is Role.TUNNEL and seen.port.bfd}
         for name in self.past.keys() - tunnels.keys():
             del self.past[name]
         for name, seen in tunnels.items():
-            self._note(name, seen.bfd_state == "up")
+            if seen.bfd_state or name not in self.past:
+                self._note(name, seen.bfd_state == "up")
         self.looked = True
         self._show({name: dict(seen.port.options).get("remote_ip", name) for name, seen in tunnels.items()})
-        held = {name: seen for name, seen in tunnels.items() if self.past[name].shown == HELD}
-        return replace(rows, ports={**rows.ports, **_shown(held)}) if held else rows
+        shown = {name: self.past[name].shown for name in tunnels}
+        other = {name: seen for name, seen in tunnels.items() if shown[name] == HELD or (shown[name] == "up" and not seen.bfd_state)}
+        return replace(rows, ports={**rows.ports, **{name: replace(seen, bfd_state=shown[name]) for name, seen in other.items()}})
 
     def since(self, name: str) -> float | None:
         """When a tunnel has come into its state, in seconds since the epoch; None where nobody has seen it."""
         past = self.past.get(name)
         return past.since if past else None
 
-    @property
-    def end(self) -> float:
-        """When the next tunnel has proved itself, by ``time.monotonic``."""
-        now = self.now()
-        return min((past.proved for past in self.past.values() if past.proved > now), default=math.inf)
-
     def _show(self, remotes: Mapping[str, str]) -> None:
         """Who must prove itself is the peer: while one of the tunnels to it is on trial, none is trusted."""
         now = self.now()
-        on_trial = {remote for name, remote in remotes.items() if self.past[name].proved > now}
+        trials: dict[str, float] = {}
+        for name, remote in remotes.items():
+            if self.past[name].proved > now:
+                trials[remote] = max(self.past[name].proved, trials.get(remote, now))
+        self.end = min(trials.values(), default=math.inf)
         for name, remote in remotes.items():
             past = self.past[name]
-            shown = "down" if not past.up else HELD if remote in on_trial else "up"
+            shown = "down" if not past.up else HELD if remote in trials else "up"
             if shown != past.shown:
                 past.shown, past.since = shown, self.clock()
 
@@ -116,10 +121,6 @@ class Health:
             past = self.past[name] = Past(up, began, "up" if up else "down", since)
         elif past.up != up:
             past.turn(up, now)
-
-
-def _shown(held: Mapping[str, SeenPort]) -> dict[str, SeenPort]:
-    return {name: replace(seen, bfd_state=HELD) for name, seen in held.items()}
 
 
 @dataclass

@@ -35,6 +35,7 @@ class Heard:
         self._patches = {self._tunnel_numbers.get(one.patch, 0): one for one in desired.segments}
         self._alive = {one.patch: self._living(one) for one in desired.segments}
         self._ports: dict[str, dict[str, int]] = {}
+        self._senders: dict[str, frozenset[int]] = {}
         found = dict(self._stations())
         self.lost = frozenset({one for one, lives in found.items() if not lives} | {one for one in before if not found.get(one)})
 
@@ -90,5 +91,7 @@ class Heard:
         segment = self._patches.get(int(found[2])) if found else None
         if found is None or segment is None:
             return False
-        sender = int(found[1], 16)
-        return sender == LOCAL_NUMBER or sender in self._numbers(self._desired.behind(segment.patch)).values()
+        behind = self._desired.behind(segment.patch)
+        if behind not in self._senders:
+            self._senders[behind] = frozenset({LOCAL_NUMBER, *self._numbers(behind).values()})
+        return int(found[1], 16) in self._senders[behind]

@@ -245,9 +245,13 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
             break
         done.extend(line for line in plan.lines() if not line.endswith("once the switch has numbered it"))
         refused = rim.apply(plan)
-        if any(step.bridge == desired.tunnel_bridge and step.remove for step in plan.flows):
+        emptied = {step.bridge for step in plan.flows if step.remove}
+        if desired.tunnel_bridge in emptied:
             # Of who was behind a peer that has gone the switch has learned more than was remembered, on networks' bridges too.
             rim.switch.forget()
+        elif emptied:
+            # The tunnel bridge counts for ports of the others, of which one may have gone.
+            rim.switch.forget(desired.tunnel_bridge)
         made.append(plan)
         desired, observed, plan = look(inventory, rim, plan)
         if refused and plan == made[-1]:

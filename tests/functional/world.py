@@ -184,7 +184,8 @@ class World:
 
 
 def _named(line: str, names: dict[int, str]) -> str:
-    """A dumped flow with names for the port numbers in its register and its meters."""
+    """A dumped flow with names for the port numbers in its register, its meters and the cookie of what it learns."""
+    line = re.sub(r"(cookie=0x766e6574)([0-9a-f]{4})(?=0032,limit)", lambda one: one[1] + names.get(int(one[2], 16), one[2]), line)
     line = re.sub(r"(reg1=|set_field:)0x([0-9a-f]+)(?=,|\s|->reg1)", lambda one: one[1] + names.get(int(one[2], 16), one[2]), line)
 
     def meter(one: re.Match[str]) -> str:

@@ -263,7 +263,7 @@ class FakeHost(FakeRows):
     def learn(self, patch: str, tunnel: str, mac: str) -> None:
         """A frame from ``mac`` came out of ``tunnel``, and the switch remembers it."""
         bridge, numbers = self.bridges[self.tunnel_bridge], self.rows().numbers(self.tunnel_bridge)
-        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions="
+        line = f"{LEARNED.format(patch=numbers[patch])},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions="
         line += f"load:0x{numbers[tunnel]:x}->NXM_NX_REG1[0..15]"
         bridge.flows[key_of(line)] = line
 
@@ -327,7 +327,7 @@ class FakeHost(FakeRows):
     def learned(self) -> list[tuple[str, str]]:
         """(patch, tunnel) of every learned flow."""
         lines = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
-        learned = [line for line in lines if line.startswith(LEARNED)]
+        learned = [line for line in lines if key_of(line)[:2] == (30, 5)]
         return [(line.partition("in_port=")[2].partition(",")[0], line.partition("load:")[2].partition("->")[0]) for line in learned]
 
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:

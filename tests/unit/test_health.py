@@ -87,11 +87,27 @@ def test_a_peer_that_comes_is_taken_at_once(watch: Watch) -> None:
     assert watch.health.end == math.inf
 
 
-@pytest.mark.parametrize("state", ["", "admin_down", "down", "init"])
+@pytest.mark.parametrize("state", ["admin_down", "down", "init"])
 def test_a_peer_that_is_not_up_is_shown_as_open_vswitch_says(watch: Watch, state: str) -> None:
     assert watch.sees(state) == state
     watch.sees("up")
     assert watch.sees(state) == state
+
+
+def test_a_session_that_has_no_state_is_as_it_was(watch: Watch) -> None:
+    """ovsdb-server has been restarted, and ovs-vswitchd has not said anything again."""
+    assert watch.sees("") == ""
+    watch.sees("up")
+    assert watch.sees("") == "up"
+    assert watch.after(STABLE_SECONDS) == "up"
+    assert watch.sees("down") == "down"
+    assert watch.sees("") == ""
+
+
+def test_what_is_held_stays_so_without_a_state(flapped: Watch) -> None:
+    flapped.sees("up")
+    assert flapped.sees("") == HELD
+    assert flapped.after(10) == "up"
 
 
 def test_long_sessions_are_no_flaps_however_many(watch: Watch) -> None:
@@ -227,6 +243,8 @@ def test_the_end_is_that_of_the_first_of_those_that_prove_themselves(watch: Watc
     both("up", "up")
     assert watch.left == 6
     watch.time += 6
+    assert watch.left == 0, "nobody has looked since"
+    both("up", "up")
     assert watch.left == 4, "one that has proved itself wakes nobody"
     both("up", "down")
     assert watch.health.end == math.inf, "nor does one that is down"

@@ -12,7 +12,7 @@ from vnetd.model.state import SegmentWire, TunnelWire
 from vnetd.pipeline import Reason, by_lines, tunnel_flows
 
 LEARN = (
-    "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=8192,in_port=to-blue,"
+    "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e6574....0032,limit=8192,in_port=to-blue,"
     "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15])"
 )
 SENDER = "move:NXM_NX_PKT_MARK[16..31]->NXM_NX_REG5[0..15],set_field:0->pkt_mark"
@@ -46,7 +46,8 @@ def test_a_dead_peer_is_sent_nothing_and_nothing_is_taken_from_it() -> None:
 -table=20, priority=100,tun_id=0x64,in_port=gre-a actions={LEARN},output:to-blue  # segment
 -table=35, priority=100,reg1=gre-a,in_port=to-blue actions=output:gre-a  # unicast
 -table=40, priority=100,in_port=to-blue actions=output:gre-a,output:gre-b  # flood
-+priority=100,in_port=gre-a actions=drop  # flood
++priority=110,udp,tun_id=0,in_port=gre-a,tp_dst=3784 actions=drop  # flood
++priority=100,in_port=gre-a actions=drop  # dead_peer
 +table=40, priority=100,in_port=to-blue actions=output:gre-b  # flood"""
     )
 

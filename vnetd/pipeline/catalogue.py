@@ -221,6 +221,7 @@ class Reason(IntEnum):
     HOST = 0x53
     TOO_LARGE = 0x54
     WATCH = 0x55
+    DEAD_PEER = 0x56
     FLOOD_LIMIT = 0x60
     NEIGHBOUR_LIMIT = 0x61
     BANDWIDTH = 0x62
@@ -269,6 +270,7 @@ REASONS = {
     Reason.HOST: "host out of reach",
     Reason.TOO_LARGE: "too large for the tunnel",
     Reason.WATCH: "BFD for a tunnel",
+    Reason.DEAD_PEER: "peer not alive",
     Reason.FLOOD_LIMIT: "flood limit",
     Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
     Reason.BANDWIDTH: "bandwidth limit",
@@ -277,7 +279,8 @@ REASONS = {
 """Why a frame was dropped, in words."""
 
 _OURS = f"cookie=0x{_BASE >> 32:x}"
-_LEARNED = tuple(f"{_OURS}{low:08x}," for low in (0x32, 0x34, 0x35, *(0x0100 | reason for reason in Reason)))
+_KINDS = "|".join(f"{low:04x}" for low in (0x34, 0x35, *(0x0100 | reason for reason in Reason)))
+_LEARNED = re.compile(rf"{_OURS}(?:[0-9a-f]{{4}}{Cookie.LEARNED & 0xFFFF:04x}|0000(?:{_KINDS})),")
 
 
 def is_ours(line: str) -> bool:
@@ -287,7 +290,7 @@ def is_ours(line: str) -> bool:
 
 def is_learned(line: str) -> bool:
     """Whether the switch made the flow itself, by a learn action of vnetd's."""
-    return line.startswith(_LEARNED)
+    return _LEARNED.match(line) is not None
 
 
 _COUNTING = re.compile(rf"table={Table.COUNTED:d}, .* actions=drop$")

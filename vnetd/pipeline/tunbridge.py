@@ -18,7 +18,7 @@ LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
 
 LEARN_LIMIT = 8192
-"""Learned flows of a host, for all peers and segments together; beyond it frames go to all living peers, if they fit to all of them."""
+"""Learned flows of a network, for all its peers; beyond it frames go to all of them that live, if they fit to each."""
 
 WATCH = "udp,in_port=<{}>,tp_dst=3784"
 """What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
@@ -49,11 +49,19 @@ def tunnel_flows(
         flows.extend(_flood_flows(segment, rooms, tags_apart))
         flows.extend(_arrival_flows(segment, rooms))
     for tunnel in sorted(entrances):
-        # What a peer that is held to be dead sends would be learned on networks' bridges, and the answers sent to all others.
-        alive = wires.get(tunnel, TunnelWire()).alive
-        actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}" if alive else "drop"
-        flows.append(Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY if alive else Cookie.FLOOD))
+        flows.extend(_entrance_flows(tunnel, wires.get(tunnel, TunnelWire()).alive))
     return flows
+
+
+def _entrance_flows(tunnel: str, alive: bool) -> Iterator[Flow]:
+    """What a peer that is held to be dead sends would be learned on networks' bridges, and the answers sent to all others."""
+    if alive:
+        actions = f"set_field:0->pkt_mark,goto_table:{TunnelTable.SEGMENT:d}"
+        yield Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY)
+        return
+    # Open vSwitch takes its BFD out by itself, and counts it for the flow all the same.
+    yield Flow(TunnelTable.CLASSIFY, 110, f"udp,tun_id=0,in_port=<{tunnel}>,tp_dst=3784", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", "drop", Reason.DEAD_PEER.direct)
 
 
 def tunnel_groups() -> dict[int, Group]:
@@ -146,9 +154,11 @@ def _arrival_flows(segment: SegmentWire, tunnels: Iterable[str]) -> Iterator[Flo
 def _learn(segment: SegmentWire) -> str:
     """Remember that the sender, in this VLAN of this network, is behind the tunnel that the frame came from.
 
-    The match on the patch keeps equal segments of two tunnel types apart.
+    The match on the patch keeps equal segments of two tunnel types apart. Its number in the cookie does the same for the limit,
+    which Open vSwitch has for all flows of a cookie: one network's guests cannot use up what another's need.
     """
+    cookie = f"{Cookie.LEARNED >> 32:x}<{segment.patch}:cookie>{Cookie.LEARNED & 0xFFFF:04x}"
     return (
-        f"learn(table={TunnelTable.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{Cookie.LEARNED:x},limit={LEARN_LIMIT},"
+        f"learn(table={TunnelTable.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{cookie},limit={LEARN_LIMIT},"
         f"in_port=<{segment.patch}>,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15])"
     )
