@@ -30,7 +30,7 @@ from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Uplink
 from vnetd.model.state import TUNNELS, Role
 from vnetd.reconcile import look, reconcile
 
-WALKS = 2000 if os.environ.get("VNETD_EXPLORE") else 600
+WALKS = 2000 if os.environ.get("VNETD_EXPLORE") else 300
 
 
 def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
