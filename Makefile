@@ -33,7 +33,7 @@ unit: setup
 	$(PYTEST) tests/unit
 
 explore: setup
-	VNETD_EXPLORE=1 $(PYTEST) tests/unit
+	VNETD_EXPLORE=1 $(PYTEST) tests/unit tests/functional/mesh/test_deaths.py
 
 functional: setup
 	$(PYTEST) tests/functional

@@ -24,7 +24,7 @@ from vnetd.requests import Answer, Request
 LOG = logging.getLogger("vnetd.control")
 CLIENTS = 64
 READ_SECONDS = 5
-READING_VERBS = frozenset({"status", "drops", "version"})
+READING_VERBS = frozenset({"status", "drops", "tunnels", "version"})
 
 
 class ControlServer(threading.Thread):

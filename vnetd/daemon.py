@@ -31,10 +31,13 @@ from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.adapters.scout import Scout
 from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
+from vnetd.health import Health
+from vnetd.model.state import Learned
 from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
@@ -53,7 +56,7 @@ QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
 CONNECTING = "not connected yet"
-READING = frozenset({"status", "drops"})
+READING = frozenset({"status", "drops", "tunnels"})
 """Requests that change nothing; they are answered after those that do."""
 
 
@@ -90,14 +93,14 @@ def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
 class World:
     """The adapters, opened when first needed and anew after a failure or a change of settings."""
 
-    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, changed: Callable[[bool], None], learned: Callable[[], Learned]) -> None:
         self.settings = settings
-        self._wake = wake
+        self._changed, self._learned = changed, learned
         self._rim: Rim | None = None
 
     def __call__(self) -> Rim:
         if self._rim is None:
-            self._rim = Rim(Ovsdb(changed=self._wake), OpenFlow(), Netlink(self.settings))
+            self._rim = Rim(Ovsdb(changed=self._changed), OpenFlow(), Netlink(self.settings, self._learned))
         return self._rim
 
     def renew(self, settings: Settings) -> None:
@@ -105,7 +108,7 @@ class World:
         self.settings = settings
         if self._rim is not None:
             old = self._rim.kernel
-            self._rim = Rim(self._rim.database, self._rim.switch, Netlink(settings))
+            self._rim = Rim(self._rim.database, self._rim.switch, Netlink(settings, self._learned))
             if isinstance(old, Netlink):
                 old.close()
 
@@ -124,12 +127,14 @@ class Daemon:
         self._failures = 0
         self._retry_at = math.inf
         self._trouble = ""
-        self._doubtful = False
+        self._doubtful = self._urgent = False
         self._audit_at = time.monotonic() + AUDIT_SECONDS
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
-        self._world = World(settings, self.wake)
-        self._service = Service(Store(), self._world, tc=Shaping())
+        self._scout = Scout(self.wake)
+        self._world = World(settings, self.rows_changed, self._scout.learned)
+        self._health = Health()
+        self._service = Service(Store(), self._world, health=self._health, rtts=self._scout.rtts, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
@@ -139,6 +144,13 @@ class Daemon:
         """Something changed: look again. From any thread."""
         with self._condition:
             self._dirty = True
+            self._condition.notify()
+
+    def rows_changed(self, session: bool) -> None:
+        """OVSDB changed. Where a peer died or came back (``session``), not even failed passes are a reason to wait."""
+        with self._condition:
+            self._dirty = True
+            self._urgent |= session
             self._condition.notify()
 
     def doubt(self) -> None:
@@ -175,6 +187,7 @@ class Daemon:
                 # libvirt may be started only after this, so that it finds vnetd; it is not waited for.
                 for thread in (self._libvirt, *self._watchers):
                     thread.start()
+                self._scout.start()
                 notify_systemd("READY=1")
                 LOG.info("vnetd %s is ready", __version__)
                 first = False
@@ -196,6 +209,7 @@ class Daemon:
 
     def _set_reload(self) -> None:
         self._libvirt.look_again()
+        self._scout.look_again()
         with self._condition:
             self._reload = self._dirty = True
             self._condition.notify()
@@ -214,11 +228,12 @@ class Daemon:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            wake = min(end, self._drops_at, self._patience.end)
+            proved = math.inf if self._failures else self._health.end
+            wake = min(end, self._drops_at, self._patience.end, proved)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
-            self._dirty |= self._patience.give_up()
+            self._dirty |= self._patience.give_up() or time.monotonic() >= proved
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
@@ -226,11 +241,11 @@ class Daemon:
                 self._condition.wait(QUIET_SECONDS)
             work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful, timed_out)
             self._queue, self._listing = [], None
-            self._dirty = self._doubtful = False
+            self._dirty = self._doubtful = self._urgent = False
         return work
 
     def _is_called(self) -> bool:
-        return bool(self._queue or self._listing or self._stopping or (self._dirty and not self._failures))
+        return bool(self._queue or self._listing or self._stopping or (self._dirty and (self._urgent or not self._failures)))
 
     def _turn(self, work: Work) -> None:
         """Everything that waits, by one pass. Whatever it meets, this thread goes on and every client is answered."""
@@ -271,14 +286,18 @@ class Daemon:
             return
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
             ticket.answer = answer
+        if self._service.last is not None:
+            self._scout.want(self._service.last.desired)
         if work.audit:
             self._service.audit_limits()
         if self._service.trouble:
             self._failed(self._service.trouble)
-        elif self._service.last is not None and self._service.last.left:
+        elif self._service.last is not None and self._service.last.left and not self._service.last.moving:
             self._failed("Open vSwitch refuses a part of what should be; see vnetctl status")
         else:
             self._recovered()
+        if self._service.last is not None and self._service.last.moving:
+            self.wake()
         if self._service.changed_rows:
             # What was put back may be what virsh has just changed, after all: ask libvirt again.
             self._libvirt.look_again()
@@ -303,7 +322,8 @@ class Daemon:
     def _read(self, verb: str) -> Answer:
         """The answer to a request that changes nothing."""
         try:
-            return Answer(0, json.dumps(self._status() if verb == "status" else self._drops()))
+            readers: dict[str, Callable[[], object]] = {"status": self._status, "drops": self._drops, "tunnels": self._tunnels}
+            return Answer(0, json.dumps(readers[verb]()))
         except VnetdError as error:
             return Answer(1, str(error))
         except Exception:
@@ -321,6 +341,10 @@ class Daemon:
     def _drops(self) -> list[dict[str, Any]]:
         desired, observed, _ = self._service.look()
         return account(desired, self._service.drops(desired, observed))
+
+    def _tunnels(self) -> list[dict[str, Any]]:
+        desired, observed, _ = self._service.look()
+        return self._service.tunnels(desired, observed)
 
     def _log_drops(self) -> None:
         """Tell the log what was dropped since the last time, where the settings ask for it."""

@@ -20,12 +20,16 @@ from vnetd.textual import columns
 
 @dataclass(frozen=True, slots=True)
 class FlowCount:
-    """The counters of one flow; ``port`` is the number that it matches, if any."""
+    """The counters of one flow; ``port`` is the number that it matches, if any.
+
+    On the tunnel bridge that is a patch, and ``sender`` the number of the port behind it that is meant.
+    """
 
     cookie: int
     port: int | None
     packets: int
     bytes: int
+    sender: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,12 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
         before = sums.get((port, reason), (0, 0))
         sums[port, reason] = before[0] + packets, before[1] + octets
 
+    all_names = {bridge: {number: name for name, number in observed.rows.numbers(bridge).items()} for bridge in counts}
     for bridge, found in counts.items():
-        names = {number: name for name, number in observed.rows.numbers(bridge).items()}
+        names = all_names[bridge]
         totals = {reason: flow for flow in found.flows if (reason := reason_of(flow.cookie, "total"))}
         for flow in found.flows:
-            port = names.get(flow.port, bridge) if flow.port else bridge
+            port = _account_of(desired, flow, bridge, all_names)
             if reason := reason_of(flow.cookie, "counted"):
                 add(port, REASONS[reason], flow.packets + 1, flow.bytes + _first_bytes(flow, totals.get(reason)))
             elif flow.packets and (reason := reason_of(flow.cookie, "direct")):
@@ -71,6 +76,15 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
             elif packets and number in shared:
                 add(bridge, f"limit shared by {shared[number]}", packets, octets)
     return sorted(Drop(port, reason, packets, octets) for (port, reason), (packets, octets) in sums.items())
+
+
+def _account_of(desired: Desired, flow: FlowCount, bridge: str, names: Mapping[str, Mapping[int, str]]) -> str:
+    """The port for whose account a flow drops; a bridge where no port can be named."""
+    port = names[bridge].get(flow.port, bridge) if flow.port else bridge
+    if flow.sender is None or port not in desired.ports:
+        return port
+    behind = desired.behind(port)
+    return names.get(behind, {}).get(flow.sender, behind)
 
 
 def _first_bytes(flow: FlowCount, total: FlowCount | None) -> int:

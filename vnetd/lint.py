@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vnetd.errors import InputError, WorldError
-from vnetd.model.network import Bandwidth, Network, Nic, Overlay, Qos, Rate, Vlan, VlanMode
+from vnetd.model.names import IpAddress
+from vnetd.model.network import Bandwidth, Network, Nic, Overlay, Peer, Qos, Rate, Vlan, VlanMode
+from vnetd.model.state import Learned
 from vnetd.mtu import USUAL, overhead, tunnel_words
 from vnetd.validate import Place, Reading, Seat, Text
 from vnetd.xmlread import root_of
@@ -60,6 +62,27 @@ class Underlay:
 def anywhere(network: str) -> Underlay:
     """What an underlay carries where nobody has looked."""
     return Underlay()
+
+
+def as_measured(reading: Reading, learned: Learned) -> Callable[[str], Underlay]:
+    """What underlays carry, as the daemon of this host has found the paths to a network's peers; as anywhere where it has not."""
+    networks = {network.name: network for _, network in reading.networks.values()}
+
+    def underlay(name: str) -> Underlay:
+        overlay = networks[name].overlay if name in networks else None
+        peers = overlay.peers if overlay else ()
+        ends = ((peer, one) for peer in peers for one in _ends(peer, learned))
+        paths = [(learned.paths[one], peer.name) for peer, one in ends if one in learned.paths]
+        if not paths:
+            return anywhere(name)
+        mtu, worst = min(paths)
+        return Underlay(mtu, f"a path of {{mtu}} to {worst}")
+
+    return underlay
+
+
+def _ends(peer: Peer, learned: Learned) -> tuple[IpAddress, ...]:
+    return learned.names.get(peer.address, ()) if isinstance(peer.address, str) else (peer.address,)
 
 
 @dataclass
@@ -239,7 +262,9 @@ def _carriers(networks: Sequence[Network]) -> dict[str, list[tuple[Network, Over
         for other in network.patches:
             neighbours.setdefault(other, set()).add(network.bridge)
     overlays: dict[str, tuple[Network, Overlay]] = {
-        network.bridge: (network, network.overlay) for network in networks if network.overlay is not None
+        network.bridge: (network, network.overlay)
+        for network in networks
+        if network.overlay is not None and network.overlay.encapsulation.df is not False
     }
     found: dict[str, list[tuple[Network, Overlay]]] = {}
     for start in neighbours:

@@ -48,7 +48,12 @@ def lint_host(
 
 
 def underlay_of(network: str, desired: Desired, mtus: Mtus) -> Underlay:
-    """What the NIC carries that has this host's address in the network's overlay."""
+    """What the paths to the network's living peers carry; while none was measured, the NIC with this host's address in the overlay."""
+    mine = [facts for facts in desired.tunnels.values() if network in facts.networks and facts.wire.alive]
+    measured = [(facts.path_mtu, facts) for facts in mine if facts.path_mtu is not None]
+    if measured:
+        mtu, worst = min(measured, key=lambda one: one[0])
+        return Underlay(mtu, f"a path of {{mtu}} to {', '.join(worst.peers)}")
     local = desired.locals.get(network)
     link = mtus.homes.get(local) if local is not None else None
     if link is None or link not in mtus.links:

@@ -6,7 +6,7 @@ open connections, and then sees the first large packet get lost without a word.
 
 from __future__ import annotations
 
-from vnetd.model.network import Overlay, OverlayType, Vlan, VlanMode
+from vnetd.model.network import Network, Overlay, OverlayType, Vlan, VlanMode
 
 USUAL = 1500
 """bytes: an interface's MTU where nobody says otherwise, and an underlay's."""
@@ -18,12 +18,35 @@ _TUNNEL = {
     OverlayType.VXLAN: 8 + 8,  # UDP, RFC 7348
     OverlayType.GENEVE: 8 + 8,  # UDP, RFC 8926 without options
 }
+_GRE_CHECKSUM = 4
 _TAG = 4
+
+
+def around(overlay: Overlay, version: int | None = None) -> int:
+    """Bytes of an underlay's packet before the frame inside, by IPv4 or IPv6; without ``version``, as the peers' addresses say."""
+    checksum = _GRE_CHECKSUM if overlay.encapsulation.csum and overlay.type is OverlayType.GRE else 0
+    return _IP[version or version_of(overlay)] + _TUNNEL[overlay.type] + checksum
+
+
+def within(vlan: Vlan) -> int:
+    """Bytes of a frame in the tunnel before the packet inside, when it comes from a port of this VLAN."""
+    return _ETHERNET + _tags(vlan) * _TAG
+
+
+def widest(network: Network) -> Vlan:
+    """Of the VLANs that the network's ports may be in, the one whose frames have the most tags."""
+    groups = [Vlan(VlanMode.DOT1Q_TUNNEL, 1) if group.qinq else group.vlan for group in network.portgroups]
+    return max((vlan for vlan in (network.vlan, *groups) if vlan is not None), key=_tags, default=Vlan(VlanMode.ACCESS))
 
 
 def overhead(overlay: Overlay, vlan: Vlan) -> int:
     """Bytes of an underlay's packet that a guest's packet cannot have, when it comes from a port of this VLAN."""
-    return _IP[overlay.peers[0].address.version] + _TUNNEL[overlay.type] + _ETHERNET + _tags(vlan) * _TAG
+    return around(overlay) + within(vlan)
+
+
+def version_of(overlay: Overlay) -> int:
+    """The IP version of the peers' addresses; of names alone nobody knows it yet, and most have IPv4."""
+    return next((peer.address.version for peer in overlay.peers if not isinstance(peer.address, str)), 4)
 
 
 def _tags(vlan: Vlan) -> int:
@@ -33,7 +56,7 @@ def _tags(vlan: Vlan) -> int:
     return 0 if vlan.mode is VlanMode.ACCESS and not vlan.tag else 1
 
 
-def tunnel_words(overlay: Overlay, vlan: Vlan) -> str:
+def tunnel_words(overlay: Overlay, vlan: Vlan, version: int | None = None) -> str:
     """What stands around a guest's packet: ``gre over IPv4 with a VLAN tag``."""
     tags = ("", " with a VLAN tag", " with two VLAN tags")[_tags(vlan)]
-    return f"{overlay.type} over IPv{overlay.peers[0].address.version}{tags}"
+    return f"{overlay.type} over IPv{version or version_of(overlay)}{tags}"

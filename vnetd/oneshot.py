@@ -13,6 +13,7 @@ import sys
 import time
 
 from vnetd import frames
+from vnetd.adapters.learned import Memory
 from vnetd.adapters.netlink import Netlink
 from vnetd.adapters.openflow import OpenFlow
 from vnetd.adapters.ovsdb import Ovsdb
@@ -31,7 +32,7 @@ HOTPLUG_SECONDS = 10
 
 def open_rim() -> Rim:
     """The real world, opened once. Raises Unavailable."""
-    return Rim(Ovsdb(), OpenFlow(), Netlink(read_settings()))
+    return Rim(Ovsdb(), OpenFlow(), Netlink(read_settings(), Memory().read))
 
 
 class LazyRim:

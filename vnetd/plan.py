@@ -19,10 +19,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vnetd.heard import Heard, Station
 from vnetd.leaves import leaves_to_set
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
+    USERSPACE,
     Desired,
     Group,
     Meter,
@@ -39,12 +41,12 @@ from vnetd.pipeline import (
     by_lines,
     groups_of,
     is_learned,
-    is_learned_here,
     is_ours,
     meters_of,
     network_flows,
     referenced_ports,
     tunnel_flows,
+    tunnel_groups,
 )
 from vnetd.rowplan import PutPort, RowStep, SweepShapes, bridge_puts, drop_steps, foreign_ports, port_puts, prunable
 
@@ -129,6 +131,8 @@ class Plan:
     leaves: tuple[tuple[str, int], ...] = ()
     """Limited links of the userspace datapath, with how many frames may wait there."""
     links: tuple[str, ...] = ()
+    lost: frozenset[Station] = frozenset()
+    """Who was behind a peer that is gone, by what was remembered of the tunnel bridge; no step of its own."""
     expected: tuple[str, ...] = ()
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
@@ -183,12 +187,13 @@ class Plan:
         ]
 
 
-def make_plan(desired: Desired, observed: Observed) -> Plan:
-    """The steps that lead from ``observed`` to ``desired``; none when they agree."""
+def make_plan(desired: Desired, observed: Observed, lost: frozenset[Station] = frozenset()) -> Plan:
+    """The steps that lead from ``observed`` to ``desired``; none when they agree. ``lost``: what an earlier plan of the pass found so."""
+    heard = Heard(desired, observed, lost)
     drops, dropped = drop_steps(desired, observed)
     puts = [*bridge_puts(desired, observed.rows), *port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
-    flows, meters = _tables(desired, observed, dropped)
+    flows, meters = _tables(desired, observed, heard, dropped)
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
     leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
@@ -197,7 +202,7 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     groups = tuple(_groups(desired, observed, dropped))
     bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
     unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
-    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, heard.lost, expected)
 
 
 def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
@@ -249,7 +254,9 @@ def foreign_flows(observed: Observed) -> list[Problem]:
     return problems
 
 
-def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
+def _tables(
+    desired: Desired, observed: Observed, heard: Heard, dropped: set[str]
+) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
     for name, seen in sorted(observed.rows.bridges.items()):
         if not seen.owner or name in dropped or name in observed.silent:
@@ -262,7 +269,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
             wanted = {}
         else:
             continue
-        kept = _kept_flows(desired, name, numbers, table)
+        kept = _kept_flows(desired, heard, name, numbers, table)
         wanted = _beside(wanted, kept)
         if step := _flow_step(name, wanted, Table(table.flows - kept, table.meters)):
             flow_steps.append(step)
@@ -274,7 +281,7 @@ def _tables(desired: Desired, observed: Observed, dropped: set[str]) -> tuple[tu
 def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator[ChangeGroups]:
     """Groups that flows name and that are not there, or not as they must be; and those that no flow needs any more."""
     for name, table in sorted(observed.tables.items()):
-        wanted = groups_of(desired.wirings.get(name)) if name in desired.bridges else {}
+        wanted = _wanted_groups(desired, name)
         put = tuple((number, group) for number, group in sorted(wanted.items()) if table.groups.get(number) != group)
         # A group that somebody's own flow names is theirs: OpenFlow deletes the flows of a deleted group with it.
         named = {int(number) for line in table.flows if not is_ours(line) for number in _GROUP.findall(line)}
@@ -283,36 +290,26 @@ def _groups(desired: Desired, observed: Observed, dropped: set[str]) -> Iterator
             yield ChangeGroups(name, put, drop)
 
 
+def _wanted_groups(desired: Desired, bridge: str) -> dict[int, Group]:
+    if bridge not in desired.bridges:
+        return {}
+    return tunnel_groups() if bridge == desired.tunnel_bridge else groups_of(desired.wirings.get(bridge))
+
+
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
-        return tunnel_flows(desired.segments, numbers)
+        wires = {name: facts.wire for name, facts in desired.tunnels.items()}
+        return tunnel_flows(desired.segments, numbers, wires, tags_apart=desired.bridges[bridge].datapath != USERSPACE)
     if bridge in desired.bond_bridges:
         members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
         return bond_flows(desired.bond_bridges[bridge], members, numbers)
     return network_flows(desired.wirings[bridge], numbers)
 
 
-def _learnable(desired: Desired, numbers: Mapping[str, int]) -> set[frozenset[int]]:
-    """The pairs of patch and tunnel between which the switch may learn where a MAC address is."""
-    return {
-        frozenset({numbers[segment.patch], numbers[tunnel]})
-        for segment in desired.segments
-        for tunnel in segment.tunnels
-        if segment.patch in numbers and tunnel in numbers
-    }
-
-
-def _kept_flows(desired: Desired, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
-    """Flows of vnetd's that no plan wants and that stay: what the switch may learn and, while sources are missing, what may be theirs."""
-    if bridge in desired.bond_bridges:
-        return set()
-    if bridge == desired.tunnel_bridge:
-        learnable = _learnable(desired, numbers)
-        kept = {line for line in table.flows if is_learned(line) and frozenset(referenced_ports(line)) in learnable}
-    else:
-        ports = set(numbers.values())
-        kept = {line for line in table.flows if is_learned_here(line) and bridge in desired.bridges and referenced_ports(line) <= ports}
-    if not desired.complete and bridge in desired.bridges:
+def _kept_flows(desired: Desired, heard: Heard, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:
+    """Flows of vnetd's that no plan wants and that stay: what the switch has learned and, while sources are missing, what may be theirs."""
+    kept = heard.kept(bridge, numbers)
+    if not desired.complete and bridge in desired.bridges and bridge not in desired.bond_bridges:
         # A bond's members, too, have numbers; their bridge's flows are all of one network, and were dealt with above.
         unclaimed = {number for name, number in numbers.items() if name not in desired.ports and name not in desired.gone_taps}
         kept |= {line for line in table.flows if referenced_ports(line) & unclaimed}

@@ -101,4 +101,4 @@ def _vlan(vlan: Vlan | None) -> str:
 def _mtu(port: Port, mtus: Mtus) -> Iterator[str]:
     there = mtus.links.get(port.name)
     if port.mtu is not None and there is not None and there != port.mtu:
-        yield f"its tap's MTU is {there}, and <mtu size='{port.mtu}'/> was asked for; ip link set {port.name} mtu {port.mtu} puts it right"
+        yield f"its tap's MTU is {there}, and should be {port.mtu}; ip link set {port.name} mtu {port.mtu} puts it right"

@@ -22,6 +22,7 @@ from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, FlowPart, Plan, foreign_flows, kept_bridges, make_plan
 from vnetd.rowplan import DropBridge, DropPort, PutBridge, PutPort, RowStep
+from vnetd.tunnels import PortCount, tunnel_problems
 
 T = TypeVar("T")
 
@@ -61,6 +62,9 @@ class Switch(Protocol):
 
     def counters(self, bridge: str) -> list[FlowCount]:
         """What each flow has counted."""
+
+    def port_counts(self, bridge: str) -> Mapping[int, PortCount]:
+        """What each port has counted, by its number."""
 
     def unlearn(self, bridge: str) -> None:
         """Forget all that NORMAL has learned on this bridge. Raises WorldError."""
@@ -214,43 +218,56 @@ class Outcome:
     done: tuple[str, ...]
     problems: tuple[Problem, ...]
     left: Plan
-    """What is still to do: empty unless something refuses."""
+    """What is still to do: empty unless something refuses, or the world moves."""
+    moving: bool = False
+    """Whether what is left is new each time: nobody refuses it, and another pass is called for."""
 
     def problems_of(self, kind: str, names: Collection[str]) -> list[Problem]:
         """The problems of these objects."""
         return [problem for problem in self.problems if problem.kind == kind and problem.name in names]
 
 
-def look(inventory: Inventory, rim: Rim) -> tuple[Desired, Observed, Plan]:
-    """What would change, without changing it."""
+def look(inventory: Inventory, rim: Rim, before: Plan | None = None) -> tuple[Desired, Observed, Plan]:
+    """What would change, without changing it. ``before`` is the plan that was carried out just now, in the same pass."""
     observed = rim.observe()
     desired = desire(inventory, observed.host, observed.rows)
-    return desired, observed, make_plan(desired, observed)
+    return desired, observed, make_plan(desired, observed, before.lost if before else frozenset())
 
 
 def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
     """Make the world as the sources say. Raises WorldError when a service refuses or is away."""
     done: list[str] = []
     refused: list[Problem] = []
+    made: list[Plan] = []
     desired, observed, plan = look(inventory, rim)
     for _ in range(ROUNDS):
         if not plan:
             break
         done.extend(line for line in plan.lines() if not line.endswith("once the switch has numbered it"))
         refused = rim.apply(plan)
-        before = plan
-        desired, observed, plan = look(inventory, rim)
-        if refused and plan == before:
+        emptied = {step.bridge for step in plan.flows if step.remove}
+        if desired.tunnel_bridge in emptied:
+            # Of who was behind a peer that has gone the switch has learned more than was remembered, on networks' bridges too.
+            rim.switch.forget()
+        elif emptied:
+            # The tunnel bridge counts for ports of the others, of which one may have gone.
+            rim.switch.forget(desired.tunnel_bridge)
+        made.append(plan)
+        desired, observed, plan = look(inventory, rim, plan)
+        if refused and plan == made[-1]:
             break
-    left = [Problem("bridge", bridge, text) for bridge, text in plan.by_bridge()] if plan and not refused else []
+    moving = bool(plan) and not refused and plan not in made
+    left = [Problem("bridge", bridge, text) for bridge, text in plan.by_bridge()] if plan and not refused and not moving else []
     problems = {*standing_problems(desired, observed), *left, *(refused if plan else [])}
-    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)), plan)
+    return Outcome(desired, observed, tuple(done), tuple(sorted(problems)), plan, moving)
 
 
 def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:
     """All that one look shows to be wrong."""
     silent = (Problem("bridge", name, text) for name, text in observed.silent.items())
-    return {*desired.problems, *port_errors(desired, observed), *kept_bridges(desired, observed.rows), *foreign_flows(observed), *silent}
+    dead = tunnel_problems(desired, observed)
+    kept = kept_bridges(desired, observed.rows)
+    return {*desired.problems, *port_errors(desired, observed), *dead, *kept, *foreign_flows(observed), *silent}
 
 
 def port_errors(desired: Desired, observed: Observed) -> list[Problem]:

@@ -176,6 +176,8 @@ def _differences(port: Port, seen: SeenPort) -> tuple[str, ...]:
         found.append("take over")
     if row.type != port.type or row.options != port.options:
         found.append(f"{port.type or 'system'} {dict(port.options)}")
+    if row.bfd != port.bfd:
+        found.append(f"watched by BFD {dict(port.bfd)}")
     if row.members != port.members:
         found.append(f"NICs {', '.join(port.members)}" if port.members else "one interface")
     if row.bond != port.bond:

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vnetd.drops import BridgeCounts, Drop, drop_counts
 from vnetd.errors import InputError, Unavailable, VnetdError, WorldError
+from vnetd.health import Health, Watched
 from vnetd.intent import desire
+from vnetd.model.names import IpAddress
 from vnetd.model.network import Inventory, Nic, Problem
 from vnetd.model.state import Desired, Observed
 from vnetd.patience import Spared, Touched, touched_since, untold
@@ -28,6 +31,7 @@ from vnetd.reconcile import Outcome, Rim, look, reconcile
 from vnetd.requests import TAPS, Answer, Intake, Request, accept, may_refuse
 from vnetd.shaping import Tc, limited_links, shaping_problems
 from vnetd.store import Kind, Store
+from vnetd.tunnels import Remembered, account
 
 LOG = logging.getLogger("vnetd")
 LOCK = Path("/run/vnetd/lock")
@@ -57,6 +61,10 @@ class Service:
     gone_taps: frozenset[str] = frozenset()
     spared: Mapping[str, Touched] = field(default_factory=dict)
     """Ports whose rows no pass puts back for now."""
+    health: Health | None = None
+    """The past of the tunnels, where this process has one."""
+    rtts: Callable[[], Mapping[IpAddress, float]] = dict
+    """The round trips to remotes in ms, as far as this process measures them."""
     tc: Tc | None = None
     """Whom to ask about limits; nothing is told of them without it."""
     limit_faults: frozenset[Problem] = frozenset()
@@ -166,7 +174,7 @@ class Service:
         if self.doubtful:
             rim.forget()
             self.doubtful = False
-        return rim
+        return rim if self.health is None else replace(rim, database=Watched(rim.database, self.health))
 
     def look(self) -> tuple[Desired, Observed, Plan]:
         """What a pass would do, without doing it."""
@@ -189,6 +197,16 @@ class Service:
         switch = self.rim().switch
         counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
         return drop_counts(desired, observed, counts)
+
+    def tunnels(self, desired: Desired, observed: Observed) -> list[dict[str, Any]]:
+        """Every tunnel with its state and what has gone through it."""
+        counts = self.rim().switch.port_counts(desired.tunnel_bridge) if desired.tunnel_bridge in observed.tables else {}
+        trips = self.rtts()
+        remembered = {
+            name: Remembered(self.health.since(name) if self.health else None, trips.get(facts.remote))
+            for name, facts in desired.tunnels.items()
+        }
+        return account(desired, observed, remembered, counts)
 
     def limits(self, desired: Desired, observed: Observed) -> frozenset[Problem]:
         """What tc does otherwise than the rows of limited ports say. While Open vSwitch has not acted on rows, what was known."""

@@ -17,6 +17,7 @@ from vnetd.model.state import TUNNELS, Desired, Observed, Role
 from vnetd.plan import Plan
 from vnetd.reconcile import standing_problems
 from vnetd.textual import columns
+from vnetd.tunnels import state_of
 
 
 def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Drop] = (), limits: Iterable[Problem] = ()) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def _networks(desired: Desired, observed: Observed, errors: _Errors, drops: dict
                     "segment": overlay.segment,
                     "local": str(desired.locals[name]) if name in desired.locals else None,
                     "peers": len(overlay.peers) - (name in desired.locals),
+                    "alive": sum(1 for facts in desired.tunnels.values() if name in facts.networks and facts.wire.alive),
+                    "mtu": desired.mtus.get(name),
                 }
                 if overlay
                 else None,
@@ -135,6 +138,7 @@ def _ports(desired: Desired, observed: Observed, errors: _Errors, drops: dict[st
                 "guard": facts.guard,
                 "addresses": [written(one) for one in facts.addresses],
                 "isolated": facts.isolated,
+                "mtu": port.mtu if port else None,
                 "state": state or ("up" if seen is not None and seen.live else "missing"),
                 "dropped": drops.get(tap, {}),
                 "error": words or None,
@@ -156,7 +160,7 @@ def _unclaimed(desired: Desired, observed: Observed, drops: dict[str, dict[str, 
         found.append(
             {
                 "tap": name, "guest": None, "network": None, "portgroup": None, "mac": None, "vlan": None, "guard": None,
-                "addresses": [], "isolated": False,
+                "addresses": [], "isolated": False, "mtu": None,
                 "state": "closed", "dropped": drops.get(name, {}),
                 "error": f"no guest or file that vnetd knows claims it, so nothing it sends passes; it is in bridge {seen.port.bridge}",
             }
@@ -168,7 +172,6 @@ def _tunnels(desired: Desired, observed: Observed, errors: _Errors) -> list[dict
     found: list[dict[str, Any]] = []
     for name, facts in sorted(desired.tunnels.items()):
         state, words = errors.of("tunnel", name)
-        seen = observed.rows.ports.get(name)
         found.append(
             {
                 "name": name,
@@ -177,7 +180,8 @@ def _tunnels(desired: Desired, observed: Observed, errors: _Errors) -> list[dict
                 "remote": str(facts.remote),
                 "peers": list(facts.peers),
                 "networks": list(facts.networks),
-                "state": state or ("up" if seen is not None and seen.live else "missing"),
+                "state": "error" if state == "error" else state_of(name, facts, observed)[0],
+                "path_mtu": facts.path_mtu,
                 "error": words or None,
             }
         )
@@ -232,7 +236,10 @@ def as_text(found: dict[str, Any]) -> str:
 
 def _overlay_words(one: dict[str, Any]) -> str:
     overlay = one["overlay"]
-    return f"{overlay['type']} {overlay['segment']}, {overlay['peers']} peers" if overlay else "-"
+    if not overlay:
+        return "-"
+    mtu = f", MTU {overlay['mtu']}" if overlay["mtu"] else ""
+    return f"{overlay['type']} {overlay['segment']}, {overlay['alive']} of {overlay['peers']} peers{mtu}"
 
 
 def _uplink_words(one: dict[str, Any]) -> str:

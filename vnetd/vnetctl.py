@@ -6,6 +6,7 @@ for ``plan`` 3 when something would change.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -85,13 +86,14 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     the tap's. Files given together are also held against each other. What `lint` finds
     besides is a warning, and no error.
     """
-    from vnetd.lint import Lint
+    from vnetd.adapters.learned import Memory
+    from vnetd.lint import Lint, as_measured
     from vnetd.validate import read, texts_of, verdict
 
     texts = texts_of(files)
     reading = read(texts)
     rows = verdict(reading)
-    warnings = Lint(texts, reading).beyond_errors()
+    warnings = Lint(texts, reading, as_measured(reading, Memory().read())).beyond_errors()
     if as_json:
         found = [{"file": str(path), "what": what, "error": fault} for path, what, fault in rows]
         click.echo(json.dumps([*found, *({"file": str(one.place), "what": "", "error": None, "warning": one.words} for one in warnings)]))
@@ -204,18 +206,27 @@ def drops(name: str | None, watch: bool, as_json: bool) -> None:
     """
     from vnetd.drops import as_text, grown
 
-    found = _drops_of(name)
-    if not watch:
-        click.echo(json.dumps(found) if as_json else as_text(found))
+    if watch:
+        _each_second(lambda: _drops_of(name), grown, as_text, as_json)
         return
-    try:
+    found = _drops_of(name)
+    click.echo(json.dumps(found) if as_json else as_text(found))
+
+
+Account = list[dict[str, Any]]
+
+
+def _each_second(
+    look: Callable[[], Account], grown: Callable[[Account, Account], Account], as_text: Callable[..., str], as_json: bool
+) -> None:
+    """What an account has grown by, each second until interrupted."""
+    found = look()
+    with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)
-            before, found = found, _drops_of(name)
+            before, found = found, look()
             news = grown(before, found)
             click.echo(json.dumps(news) if as_json else as_text(news, "/S", time.strftime("%H:%M:%S")))
-    except KeyboardInterrupt:
-        return
 
 
 def _drops_of(name: str | None) -> list[dict[str, Any]]:
@@ -241,6 +252,35 @@ def _is_known(name: str) -> bool:
     answer = ask_daemon("status")
     report = json.loads(_or_raise(answer)) if answer is not None else _local_report()
     return any(name in (port["tap"], port["guest"]) for port in report["ports"])
+
+
+@main.command()
+@click.option("--watch", is_flag=True, help="Print them again each second, with what they counted in it, until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table; with --watch, one a second.")
+@plainly
+def tunnels(watch: bool, as_json: bool) -> None:
+    """Show the tunnel to each peer: its state, since when and why, and what has gone through it.
+
+    Exit status 1 when a peer is not there.
+    """
+    from vnetd.tunnels import as_text, grown
+
+    if watch:
+        _each_second(_tunnels, grown, as_text, as_json)
+        return
+    found = _tunnels()
+    click.echo(json.dumps(found) if as_json else as_text(found))
+    if any(one["state"] not in ("up", "unwatched") for one in found):
+        sys.exit(1)
+
+
+def _tunnels() -> list[dict[str, Any]]:
+    answer = ask_daemon("tunnels")
+    if answer is not None:
+        return list(json.loads(_or_raise(answer)))
+    service = _local_service(remember=False)
+    desired, observed, _ = service.look()
+    return service.tunnels(desired, observed)
 
 
 @main.command()
@@ -300,12 +340,14 @@ def _local_service(remember: bool, take: bool = False) -> Service:
 
 
 def _lint_files(files: tuple[Path, ...], underlay_mtu: int | None) -> list[Finding]:
-    from vnetd.lint import Lint, Underlay, anywhere
+    from vnetd.adapters.learned import Memory
+    from vnetd.lint import Lint, Underlay, as_measured
     from vnetd.validate import read, texts_of
 
     texts = texts_of(files)
-    underlay = Underlay(underlay_mtu) if underlay_mtu else None
-    return Lint(texts, read(texts), lambda network: underlay or anywhere(network)).findings()
+    reading = read(texts)
+    measured = as_measured(reading, Memory().read())
+    return Lint(texts, reading, (lambda _: Underlay(underlay_mtu)) if underlay_mtu else measured).findings()
 
 
 def _lint_host(underlay_mtu: int | None) -> tuple[list[Finding], bool]:

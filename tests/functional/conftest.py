@@ -30,7 +30,7 @@ def shared() -> Iterator[World]:
     with started_lab("f", 2, (XML / "overlay-gre.xml").read_text(encoding="utf-8")) as world:
         for name, address in ADDRESSES.items():
             group = "vlan-10" if name.startswith("a") else "vlan-20"
-            world.guest(f"hv{name[1]}", GuestSpec(name, "blue", group, addresses=[f"{address}/24"]), wait=False)
+            world.guest(f"hv{name[1]}", GuestSpec(name, "blue", group, addresses=[f"{address}/24"], mtu=1400), wait=False)
         world.wait_up(*ADDRESSES)
         yield world
 

@@ -24,11 +24,11 @@ def empty_lab(letter: str) -> Iterator[Lab]:
 
 
 @contextmanager
-def started_lab(letter: str, hosts: int, *networks: str) -> Iterator[World]:
-    """A lab of so many hosts, each with these networks (libvirt's XML) defined and started."""
+def started_lab(letter: str, hosts: int, *networks: str, mtu: int = 1500) -> Iterator[World]:
+    """A lab of so many hosts, each with these networks (libvirt's XML) defined and started; ``mtu`` is the underlay's."""
     with empty_lab(letter) as lab:
         with lab.locked():
-            lab.up(hosts)
+            lab.up(hosts, mtu=mtu)
         world = World(lab)
         for network in networks:
             world.start_xml(network, *lab.names())

@@ -89,7 +89,7 @@ def test_a_guest_that_cannot_be_wired_is_refused_before_it_runs(world: World, wo
 
 def test_one_bad_guest_does_not_hold_others_up(world: World) -> None:
     """A NIC on somebody else's network may be as strange as it likes."""
-    text = domain_xml(GuestSpec("d2", "blue", "vlan-10", mac="52:54:00:dd:dd:d2"))
+    text = domain_xml(GuestSpec("d2", "blue", "vlan-10", mac="52:54:00:dd:dd:d2", mtu=1400))
     strange = "<interface type='ethernet'><mac address='52:54:00:ee:ee:ee'/><target dev='x-strange'/></interface>"
     world.on("hv1", "tee", "/run/d2.xml", stdin=text.replace("<serial type='file'>", strange + "<serial type='file'>", 1))
     world.on("hv1", "virsh -q create /run/d2.xml")

@@ -29,7 +29,7 @@ def plugged(world: World, name: str, groups: dict[str, str | None], inside: str 
     try:
         for guest, group in groups.items():
             host, address, mac = ENDS[guest]
-            world.on(host, "tee", "/run/nic.xml", stdin=interface_xml(GuestSpec(guest, name, group, mac=mac)))
+            world.on(host, "tee", "/run/nic.xml", stdin=interface_xml(GuestSpec(guest, name, group, mac=mac, mtu=1400)))
             world.on(host, f"virsh -q attach-device {guest} /run/nic.xml --live")
             world.until(lambda guest=guest: world.inside(guest, "test -e /sys/class/net/eth1")[0] == 0, 10, "the NIC in the guest")
             words = f"ip link set eth1 up; {commands}; ip link set {inside} up; ip addr add {address}/24 dev {inside}"
@@ -38,7 +38,7 @@ def plugged(world: World, name: str, groups: dict[str, str | None], inside: str 
     finally:
         for guest in groups:
             host, _, mac = ENDS[guest]
-            world.on(host, "tee", "/run/nic.xml", stdin=interface_xml(GuestSpec(guest, name, groups[guest], mac=mac)))
+            world.on(host, "tee", "/run/nic.xml", stdin=interface_xml(GuestSpec(guest, name, groups[guest], mac=mac, mtu=1400)))
             world.attempt(host, f"virsh -q detach-device {guest} /run/nic.xml --live")
             world.until(lambda guest=guest: world.inside(guest, "test -e /sys/class/net/eth1")[0] != 0, 10, "the NIC is out")
 

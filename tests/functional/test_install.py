@@ -50,7 +50,8 @@ def test_the_unit_is_hardened() -> None:
     text = subprocess.run(["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, check=False).stdout
     match = re.search(r"Overall exposure level for vnetd.service: ([\d.]+)", text)
     assert match, text
-    assert float(match[1]) <= 2.0
+    # Of this, 0.7 is what it takes to measure paths and look names up: raw and Internet sockets, to whatever address.
+    assert float(match[1]) <= 2.2
     before = re.search(r"^Before=(.*)$", Path(unit).read_text(encoding="utf-8"), re.MULTILINE)
     assert before
     assert {"libvirtd.service", "virtqemud.service", "virtnetworkd.service"} <= set(before[1].split())
@@ -66,7 +67,7 @@ def test_completion_knows_the_commands(tmp_path: Path) -> None:
 
 
 def test_every_command_has_a_help_that_says_what_it_does() -> None:
-    for command in ("validate", "plan", "apply", "status", "install", "uninstall", "version"):
+    for command in ("validate", "plan", "apply", "status", "tunnels", "drops", "lint", "install", "uninstall", "version"):
         done = vnetctl(command, "--help")
         assert done.returncode == 0
         assert len(done.stdout.splitlines()) >= 5, done.stdout

@@ -36,7 +36,7 @@ def _cycle(world: World) -> None:
     """A network, a guest, a tap; then all of it gone again."""
     hand = _by_hand(world)
     world.on("hv1", f"virsh -q net-define {XML}/overlay-gre.xml && virsh -q net-start blue")
-    world.guest("hv1", GuestSpec("c1", "blue", "vlan-10"), wait=False)
+    world.guest("hv1", GuestSpec("c1", "blue", "vlan-10", mtu=1400), wait=False)
     world.on(
         "hv1",
         "ip tuntap add tapx mode tap; printf \"<interface><mac address='52:54:00:00:00:0c'/><source network='blue'/>"
@@ -87,7 +87,7 @@ def test_the_next_boot_meets_no_port_of_the_last_one(fresh_lab: Lab) -> None:
     world = World(fresh_lab)
     world.start_network("overlay-gre.xml", "hv1")
     world.on("hv1", "virsh -q net-autostart blue")
-    world.guest("hv1", GuestSpec("c1", "blue", "vlan-10"), wait=False)
+    world.guest("hv1", GuestSpec("c1", "blue", "vlan-10", mtu=1400), wait=False)
     flows = world.flows("hv1")
     world.on("hv1", POWER_OFF)
     world.on("hv1", BOOT)

@@ -11,7 +11,7 @@ def test_guests_talk_inside_their_vlan_and_not_across(world: World) -> None:
 
 
 def test_frames_cross_the_underlay_as_gre_with_the_segment_and_the_vlan(world: World) -> None:
-    world.on("hv1", "timeout 10 tcpdump -lnevi eth0 -c 4 'ip proto 47' > /run/gre.txt 2>/dev/null & sleep 0.5; echo")
+    world.on("hv1", "timeout 10 tcpdump -lnevi eth0 -c 4 'ip proto 47 and ip[24:4] = 0x64' > /run/gre.txt 2>/dev/null & sleep 0.5; echo")
     assert world.pings("a1", ADDRESSES["a2"])
     world.until(lambda: "key=0x64" in world.on("hv1", "cat /run/gre.txt"), 10, "GRE frames with key 100")
     text = world.on("hv1", "cat /run/gre.txt")

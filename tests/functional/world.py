@@ -69,6 +69,21 @@ class World:
         assert isinstance(found, dict)
         return found
 
+    def tunnels(self, host: str) -> list[dict[str, Any]]:
+        """What vnetctl says of each."""
+        found = json.loads(self.attempt(host, "vnetctl", "tunnels", "--json").stdout)
+        assert isinstance(found, list)
+        return found
+
+    def wait_for_tunnels(self, *hosts: str, seconds: float = 10) -> None:
+        """Every tunnel of these hosts is up: before its first BFD session nothing is carried."""
+
+        def up() -> bool:
+            found = [self.tunnels(host) for host in hosts]
+            return all(found) and all(one["state"] == "up" for tunnels in found for one in tunnels)
+
+        self.until(up, seconds, f"the tunnels of {', '.join(hosts)} are up")
+
     def port_of(self, host: str, guest: str) -> dict[str, Any]:
         """The only port of a guest, as status has it."""
         ports = [port for port in self.status(host)["ports"] if port["guest"] == guest]
@@ -115,11 +130,12 @@ class World:
         return sorted(found)
 
     def ages(self, host: str, bridge: str) -> dict[str, float]:
-        """Each flow of a bridge with the seconds since it was put there."""
+        """Each flow of a bridge, but those that the switch has learned, with the seconds since it was put there."""
         text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows {bridge}")
         found = {}
         for line in text.splitlines():
-            if match := re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line):
+            match = re.match(r" cookie=(\w+), duration=([\d.]+)s, (table=\d+), .*?(priority=.*)", line)
+            if match and not is_learned(line.strip()):
                 found[f"{match[1]} {match[3]} {match[4]}"] = float(match[2])
         return found
 
@@ -168,7 +184,8 @@ class World:
 
 
 def _named(line: str, names: dict[int, str]) -> str:
-    """A dumped flow with names for the port numbers in its register and its meters."""
+    """A dumped flow with names for the port numbers in its register, its meters and the cookie of what it learns."""
+    line = re.sub(r"(cookie=0x766e6574)([0-9a-f]{4})(?=0032,limit)", lambda one: one[1] + names.get(int(one[2], 16), one[2]), line)
     line = re.sub(r"(reg1=|set_field:)0x([0-9a-f]+)(?=,|\s|->reg1)", lambda one: one[1] + names.get(int(one[2], 16), one[2]), line)
 
     def meter(one: re.Match[str]) -> str:

@@ -78,7 +78,7 @@ def as_hook(data: bytes) -> None:
 
 
 def refusal(reader: Callable[[bytes], None], data: bytes) -> str | None:
-    """Why ``reader`` refuses ``data``, or None: in one plain line, in under a second, and by no other exception than InputError."""
+    """Why ``reader`` refuses ``data``, or None: in one plain line, in the time of linear work, by no other exception than InputError."""
     began = time.process_time()
     try:
         reader(data)
@@ -87,7 +87,7 @@ def refusal(reader: Callable[[bytes], None], data: bytes) -> str | None:
         message = str(error)
         assert len(message.splitlines()) == 1
         assert len(message) < 500
-        assert took < 1
+        assert took < 5
         return message
     return None
 

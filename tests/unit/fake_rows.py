@@ -57,6 +57,7 @@ class FakePort:
     error: str = ""
     members: tuple[str, ...] = ()
     bond: tuple[tuple[str, str], ...] = ()
+    bfd: tuple[tuple[str, str], ...] = ()
     numbers: dict[str, int] = field(default_factory=dict)
     """The OpenFlow number of each member, -1 where the switch could not make it."""
     fake: int | None = None
@@ -100,6 +101,8 @@ class FakeRows:
     """Whether a free port number is handed out again at once, and not the one that was free longest."""
     fuse: int | None = None
     """How many changes succeed before one is refused."""
+    dead: set[str] = field(default_factory=set)
+    """Addresses whose hosts answer nobody."""
     refusing: set[str] = field(default_factory=set)
     """Bridges whose meters and flows the switch refuses for ever."""
     changes: list[str] = field(default_factory=list)
@@ -142,11 +145,19 @@ class FakeRows:
             policing=row.policing,
             members=row.members,
             bond=row.bond,
+            bfd=row.bfd,
         )
         if not row.members:
-            return SeenPort(port, row.mark is not None, row.ofport, row.error)
+            return SeenPort(port, row.mark is not None, row.ofport, row.error, (), *self._watched(row))
         members = tuple(SeenMember(one, row.numbers.get(one, -1)) for one in row.members)
         return SeenPort(port, row.mark is not None, None, row.error, members)
+
+    def _watched(self, row: FakePort) -> tuple[str, str]:
+        """What ovs-vswitchd says of the peer of a tunnel."""
+        if dict(row.bfd).get("enable") != "true":
+            return "", ""
+        alive = dict(row.options).get("remote_ip") not in self.dead
+        return ("up", "No Diagnostic") if alive else ("down", "Control Detection Time Expired")
 
     def _row_step(self, step: RowStep) -> None:
         match step:
@@ -201,7 +212,7 @@ class FakeRows:
             row = None
         row = row or FakePort(port.bridge)
         row.mark, row.type, row.options, row.vlan, row.mtu = port.role, port.type, port.options, port.vlan, port.mtu
-        row.members, row.bond = port.members, port.bond
+        row.members, row.bond, row.bfd = port.members, port.bond, port.bfd
         row.ids.update(port.ids)
         if port.role is Role.GUEST:
             row.policing = 0

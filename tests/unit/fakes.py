@@ -9,7 +9,7 @@ the letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from fake_rows import FakeBridge, FakePort, FakeRows, Trespass
@@ -20,7 +20,7 @@ from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpInterface
 from vnetd.model.shaping import Leaf
-from vnetd.model.state import Host, Link, Role, Table
+from vnetd.model.state import Host, Learned, Link, Role, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.reconcile import Rim
 
@@ -48,6 +48,8 @@ class FakeHost(FakeRows):
     datapath: str = "system"
     mtus: dict[str, int] = field(default_factory=dict)
     """The MTUs of links that have another than 1500."""
+    found_out: Learned = field(default_factory=Learned)
+    """What has been found out about peers, in the background: never remembered by who reads it."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -86,8 +88,9 @@ class FakeHost(FakeRows):
             # Strict deletion names the cookie too, so that a flow that somebody has just put there stays.
             if old is not None and cookie_of(old) == cookie_of(line):
                 del flows[key_of(line)]
+        numbers = set(self.rows().numbers(step.bridge).values())
         for line in step.add_lines:
-            self._refuse_unknown(step.bridge, line)
+            self._refuse_unknown(step.bridge, line, numbers)
             flows[key_of(line)] = line
         bridge.flows = flows
         self.changes.extend(step.lines())
@@ -167,9 +170,8 @@ class FakeHost(FakeRows):
     def meter_drops(self, bridge: str) -> dict[int, tuple[int, int]]:
         return dict.fromkeys(self.bridges[bridge].meters, (0, 0))
 
-    def _refuse_unknown(self, bridge: str, line: str) -> None:
-        """What ovs-ofctl and the switch would not take: a port or meter that is not there, or a way back."""
-        numbers = set(self.rows().numbers(bridge).values())
+    def _refuse_unknown(self, bridge: str, line: str, numbers: Set[int]) -> None:
+        """What ovs-ofctl and the switch would not take: a port that is none of these or a meter that is not there, or a way back."""
         named_ports = {int(one) for one in _PORT.findall(_LEARN.sub("", line))}
         # The switch would take any number in a register, and vnetd must not write one that is nobody's.
         named_ports |= {int(one or other, 16) for one, other in _REGISTER.findall(line)} - {0xFFFE}
@@ -195,7 +197,8 @@ class FakeHost(FakeRows):
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
-        return replace(self.known_host, links={name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()})
+        links = {name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()}
+        return replace(self.known_host, links=links, learned=self.found_out)
 
     def set_up(self, name: str) -> None:
         self._burn("links")
@@ -260,7 +263,8 @@ class FakeHost(FakeRows):
     def learn(self, patch: str, tunnel: str, mac: str) -> None:
         """A frame from ``mac`` came out of ``tunnel``, and the switch remembers it."""
         bridge, numbers = self.bridges[self.tunnel_bridge], self.rows().numbers(self.tunnel_bridge)
-        line = f"{LEARNED},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions=output:{numbers[tunnel]}"
+        line = f"{LEARNED.format(patch=numbers[patch])},in_port={numbers[patch]},vlan_tci=0x000a/0x0fff,dl_dst={mac} actions="
+        line += f"load:0x{numbers[tunnel]:x}->NXM_NX_REG1[0..15]"
         bridge.flows[key_of(line)] = line
 
     def hear(self, port: str, mac: str, tag: int = 10) -> None:
@@ -275,6 +279,12 @@ class FakeHost(FakeRows):
         row = self.ports[port]
         line = f"{COUNTED.format(reason=reason)},reg1=0x{row.ofport:x}/0xffff,reg2=0x{reason:x}/0xff actions=drop"
         self.bridges[row.bridge].flows[key_of(line)] = line
+
+    def refuse_toward_peers(self, patch: str, sender: int) -> None:
+        """A frame too large for a tunnel, from the port that has this number on the bridge behind the patch, and the switch counts such."""
+        number, bridge = self.ports[patch].ofport, self.bridges[self.ports[patch].bridge]
+        line = f"{COUNTED.format(reason=0x54)},reg2=0x54/0xff,reg5=0x{sender:x}/0xffff,in_port={number} actions=drop"
+        bridge.flows[key_of(line)] = line
 
     # What people do by hand.
 
@@ -317,8 +327,8 @@ class FakeHost(FakeRows):
     def learned(self) -> list[tuple[str, str]]:
         """(patch, tunnel) of every learned flow."""
         lines = self.flows(self.tunnel_bridge) if self.tunnel_bridge in self.bridges else []
-        learned = [line for line in lines if line.startswith(LEARNED)]
-        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("output:")[2]) for line in learned]
+        learned = [line for line in lines if key_of(line)[:2] == (30, 5)]
+        return [(line.partition("in_port=")[2].partition(",")[0], line.partition("load:")[2].partition("->")[0]) for line in learned]
 
     def _bridge_lines(self, bridge: str, without: Collection[str]) -> Iterator[str]:
         for name, row in sorted(self.ports.items()):

@@ -12,8 +12,8 @@ from functools import lru_cache
 KINDS = ("bandwidth", "flood", "neighbour", "packets")
 """A port's meters, whose numbers are four times the port's, and one, two and three more; those of pools are above all of them."""
 
-LEARNED = "cookie=0x766e657400000032, table=30, hard_timeout=300, priority=5"
-"""How the switch begins the line of a flow that it learned on the tunnel bridge."""
+LEARNED = "cookie=0x766e6574{patch:04x}0032, table=30, hard_timeout=300, priority=5"
+"""How the switch begins the line of a flow that it learned on the tunnel bridge, with the number of the network's patch."""
 
 HEARD = "cookie=0x766e6574000000{kind}, table=41, hard_timeout=300, priority=10"
 """The same on a network's bridge: 34 of what a guest sent, 32 of what came from elsewhere."""
@@ -22,6 +22,7 @@ COUNTED = "cookie=0x766e6574000001{reason:02x}, table=62, priority=1"
 """The same of a flow that counts what a port's frames dropped for."""
 
 _PORT = re.compile(r"(in_port=|output:)(\d+)")
+_COOKIE = re.compile(r"(,cookie=0x766e6574)([0-9a-f]{4})(?=0032,)")
 _METER = re.compile(r"meter:(\d+)")
 _REGISTER = re.compile(r"(reg1=|load:(?=\w+->NXM_NX_REG1\[)|set_field:(?=\w+->reg1))0x([0-9a-f]+)(?:/0xffff)?")
 
@@ -58,7 +59,7 @@ def is_vnetds(line: str) -> bool:
 def is_learned(line: str) -> bool:
     """Whether the switch made the flow itself: to find somebody, or to count drops."""
     kind = int(cookie_of(line), 16) & 0xFFFF_FFFF
-    return is_vnetds(line) and (kind in (0x32, 0x34, 0x35) or kind >> 8 == 1)
+    return is_vnetds(line) and (kind in (0x34, 0x35) or kind & 0xFFFF == 0x32 or kind >> 8 == 1)
 
 
 def meter_name(number: int, names: Mapping[int, str]) -> str:
@@ -75,5 +76,6 @@ def named(line: str, names: Mapping[int, str]) -> str:
         number = int(found[2], 16)
         return found[1] + ("LOCAL" if number == 0xFFFE else names.get(number, f"gone-{number}"))
 
+    line = _COOKIE.sub(lambda found: found[1] + names.get(int(found[2], 16), found[2]), line)
     line = _PORT.sub(lambda found: found[1] + names.get(int(found[2]), f"gone-{found[2]}"), line)
     return _REGISTER.sub(register, _METER.sub(lambda found: f"meter:{meter_name(int(found[1]), names)}", line))

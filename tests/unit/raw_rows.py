@@ -35,6 +35,7 @@ class Row(SimpleNamespace):
 
 def interface(name: str, **more: Any) -> Row:
     columns: dict[str, Any] = {"type": "", "options": {}, "external_ids": {}, "mtu_request": [], "ofport": [1], "error": []}
+    columns |= {"bfd": {}, "bfd_status": {}}
     return Row(
         **{"uuid": uuid4(), "name": name, "ingress_policing_rate": 0, "ingress_policing_burst": 0, "lacp_current": [], **columns, **more}
     )

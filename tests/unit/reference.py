@@ -271,6 +271,22 @@ def is_for_customer(guest: GuestWire, load: Load) -> bool:
     return listed and load.packet["dl_type"] not in TAGS
 
 
+# What its own host answers.
+
+
+def question(frame: Frame) -> IPv4Address | IPv6Address | None:
+    """The address that a frame asks everybody about, as a host asks that has one itself; None where it is no such question."""
+    if frame["dl_type"] == ARP:
+        return IPv4Address(frame["arp_tpa"]) if frame["arp_op"] == 1 and frame["dl_dst"] == BROADCAST else None
+    if frame["dl_type"] != IPV6 or frame["nw_proto"] != ICMPV6 or frame["tp_src"] != SOLICITATION:
+        return None
+    whole = frame["tp_dst"] == 0 and frame["nw_ttl"] == 255 and not frame.get("nw_frag")
+    to_many = frame["dl_dst"] >> 32 == 0x3333 and IPv6Address(frame["ipv6_dst"]) in SOLICITED_NODE
+    if not whole or not to_many or not frame["ipv6_src"] or not frame["nd_sll"]:
+        return None
+    return IPv6Address(frame["nd_target"])
+
+
 Tags = tuple[int, ...]
 
 
@@ -302,6 +318,8 @@ class Expected:
     hearers: list[Hearer] = field(default_factory=list)
     drops: list[tuple[frozenset[Reason], int]] = field(default_factory=list)
     meters: list[int] | None = field(default_factory=list)
+    answered: list[Hearer] = field(default_factory=list)
+    """The asker, where it hears an answer instead."""
 
 
 @dataclass
@@ -339,7 +357,7 @@ class Reference:
         expected = self._switched(frame, vlan, guest, load)
         if port != LOCAL or self.wiring.host or self.uplinks:
             self.heard[vlan, frame["dl_src"]] = port
-        expected.hearers = [hearer for hearer in expected.hearers if hearer[0] != port]
+        expected.hearers = expected.answered or [hearer for hearer in expected.hearers if hearer[0] != port]
         inbound = [number for hearer in expected.hearers for number in self._shared(self.guests.get(hearer[0]), inbound=True)]
         expected.meters = [*self._meters(guest, frame, flooded), *inbound]
         return expected
@@ -352,7 +370,9 @@ class Reference:
         dscp = packet.get("ip_dscp", 0)
         if guest is not None and guest.dscp is not None and frame["dl_type"] in (IPV4, IPV6):
             dscp = guest.dscp
-        return Load(inner, frame["dl_type"], dscp, self._mark(frame, guest), packet)
+        # The tunnel bridge counts for the sender what no tunnel carries.
+        mark = self._mark(frame, guest) | frame["in_port"] << 16
+        return Load(inner, frame["dl_type"], dscp, mark, packet)
 
     def _shared(self, guest: GuestWire | None, inbound: bool) -> list[int]:
         """The numbers of the shared meters that count for a guest in one direction."""
@@ -392,11 +412,26 @@ class Reference:
             expected.hearers = [self._carried(number, vlan, load) for number in self.uplinks]
         elif (found := self.heard.get((vlan, frame["dl_dst"]))) is not None:
             self._to_one(expected, found, frame, vlan, load)
+        elif guest is not None and self._is_answered(frame, vlan, guest, load):
+            tags, wrong = toward(guest, vlan, load)
+            assert wrong is None, "what has a second tag asks for nothing that can be seen"
+            expected.answered = [(frame["in_port"], tags, load.dscp, 0)]
         elif is_group(frame["dl_dst"]) and guest is not None and guest.guard is Guard.STRICT and not holds_group_packet(frame):
             expected.drops.append((frozenset({Reason.MISCAST}), frame["in_port"]))
         else:
             self._to_many(expected, frame, vlan, load)
         return expected
+
+    def _is_answered(self, frame: Frame, vlan: int, guest: GuestWire, load: Load) -> bool:
+        """Whether the host itself says who has an address: to a guest that is known, of another's address, in the VLAN where that is."""
+        asked = question(frame)
+        if asked is None or guest.guard is Guard.NONE or guest.vlan.mode is VlanMode.DOT1Q_TUNNEL or load.mark & 1 or load.behind:
+            return False
+        if any(one.num_addresses == 1 and asked in one for one in addresses_of(guest) if one.version == asked.version):
+            return False
+        known = [one for one in self.wiring.answers if one.address == asked]
+        here = [one for one in known if one.vlan == vlan] or [one for one in known if one.vlan is None]
+        return bool(here) and (here[0].vlan is not None or (vlan, number_of(here[0].mac)) in self.heard)
 
     def _to_one(self, expected: Expected, port: int, frame: Frame, vlan: int, load: Load) -> None:
         if port == LOCAL:
@@ -408,7 +443,7 @@ class Reference:
 
     def _to_guest(self, expected: Expected, port: int, frame: Frame, vlan: int, load: Load) -> None:
         guest = self.guests[port]
-        if guest.isolated and load.mark:
+        if guest.isolated and load.mark & 1:
             expected.drops.append((frozenset({Reason.ISOLATED}), frame["in_port"]))
             return
         tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
@@ -441,7 +476,7 @@ class Reference:
             tunnel = guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
             judged = guest.guard is not Guard.STRICT or holds_group_packet(load.packet if tunnel else frame)
             hears = judged if is_group(frame["dl_dst"]) else guest.guard is Guard.NONE
-            if not hears or (guest.isolated and load.mark):
+            if not hears or (guest.isolated and load.mark & 1):
                 continue
             if tunnel and is_for_customer(guest, load):
                 expected.hearers.append((number, load.behind, load.dscp, 0))

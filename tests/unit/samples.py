@@ -15,7 +15,7 @@ from reference import ARP, BROADCAST, ICMPV6, IPV4, IPV6, RARP, UDP, addresses_o
 from switch import FIRST, LATER, LOCAL, Frame
 
 from vnetd.model.network import UNTAGGED, Guard, Vlan, VlanMode
-from vnetd.model.state import GuestWire, Meter, NetworkWiring, Pool
+from vnetd.model.state import Answer, GuestWire, Meter, NetworkWiring, Pool
 
 LIMIT = Meter(8, 128)
 PACKETS = Meter(100, 200, "pktps")
@@ -44,6 +44,7 @@ _IPV6 = "2001:db8::1 2001:db8::2 2001:db8:1::7 2001:db8:2:: :: fe80::1 fe80::505
 _IPV6 += "ff02::1 ff02::16 ff02::1:ff00:1 ff02::1:fe00:1 ff05::2"
 IPV4_POOL = [int(ip_address(one)) for one in _IPV4.split()]
 IPV6_POOL = [int(ip_address(one)) for one in _IPV6.split()]
+ANSWERED = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.255", "2001:db8::1", "2001:db8::2", "2001:db8:1::7")
 PORTS = [0, 53, 67, 68, 546, 547, 3784, 4784, 4789, 6081]
 
 
@@ -73,6 +74,14 @@ def guests(draw: st.DrawFn) -> tuple[GuestWire, ...]:
 
 
 @st.composite
+def answers(draw: st.DrawFn, vlans: Sequence[int | None] = (None, 0, 10, 20, 30), least: int = 0) -> tuple[Answer, ...]:
+    """Addresses that frames ask for, each bound to one MAC in a VLAN, or in any."""
+    keys = st.tuples(st.sampled_from(ANSWERED), st.sampled_from(vlans))
+    places = draw(st.dictionaries(keys, st.integers(1, 3), min_size=least, max_size=12))
+    return tuple(Answer(mac_of(mac), ip_address(address), vlan) for (address, vlan), mac in places.items())
+
+
+@st.composite
 def wirings(draw: st.DrawFn) -> NetworkWiring:
     found = draw(guests())
     return NetworkWiring(
@@ -83,6 +92,7 @@ def wirings(draw: st.DrawFn) -> NetworkWiring:
         isolating=draw(st.booleans()) or any(guest.isolated for guest in found),
         joints=draw(st.sampled_from(((), ("join-a",)))),
         pools=draw(st.sampled_from(((), POOLS_SHARED))),
+        answers=draw(answers()),
     )
 
 
@@ -92,24 +102,26 @@ def numbers_of(wiring: NetworkWiring) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, 1)}
 
 
-def frames(wiring: NetworkWiring) -> st.SearchStrategy[Frame]:
-    """A frame from any port of the bridge; from guests mostly."""
+def frames(wiring: NetworkWiring, kinds: Sequence[Callable[[int, int, int], Frame]] = ()) -> st.SearchStrategy[Frame]:
+    """A frame from any port of the bridge; from guests mostly. One of ``kinds``, or else of any kind."""
     numbers = numbers_of(wiring)
     others = [*wiring.uplinks, *wiring.patches, *wiring.joints, "my-port"]
     senders: list[tuple[int, GuestWire | None]] = [(numbers[guest.port], guest) for guest in wiring.guests] * 3
     senders += [(numbers[name], None) for name in others] + [(LOCAL, None)]
     patches = [numbers[name] for name in wiring.patches if wiring.isolating] + [numbers[name] for name in wiring.joints]
-    return st.sampled_from(senders).flatmap(lambda one: _frames_from(*one, marked=one[0] in patches))
+    return st.sampled_from(senders).flatmap(lambda one: _frames_from(*one, kinds or KINDS, marked=one[0] in patches))
 
 
 @st.composite
-def _frames_from(draw: st.DrawFn, port: int, guest: GuestWire | None, marked: bool) -> Frame:
+def _frames_from(
+    draw: st.DrawFn, port: int, guest: GuestWire | None, kinds: Sequence[Callable[[int, int, int], Frame]], marked: bool
+) -> Frame:
     mac = number_of(guest.mac) if guest and guest.mac else draw(st.sampled_from(MACS))
     own4 = [one for one in (guest.addresses if guest else ()) if isinstance(one, IPv4Network)]
     own6 = [one for one in (addresses_of(guest) if guest else ()) if one.version == 6]
     v4 = int(draw(st.sampled_from(own4))[-1]) if own4 else draw(st.sampled_from(IPV4_POOL))
     v6 = int(draw(st.sampled_from(own6))[0]) if own6 else draw(st.sampled_from(IPV6_POOL))
-    frame = draw(st.sampled_from(KINDS))(mac, v4, v6)
+    frame = draw(st.sampled_from(kinds))(mac, v4, v6)
     frame["dl_dst"] = frame.get("dl_dst") or draw(st.sampled_from([*MACS, *MACS, *GROUPS]))
     frame["in_port"] = port
     _put_tags(draw, frame, guest)
@@ -144,7 +156,7 @@ def _packet(frame: Frame) -> Frame:
     kind = frame["dl_type"]
     names = {
         IPV4: ("nw_src", "nw_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "ip_dscp"),
-        IPV6: ("ipv6_src", "ipv6_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "nd_target", "ip_dscp"),
+        IPV6: ("ipv6_src", "ipv6_dst", "nw_proto", "nw_ttl", "nw_frag", "tp_src", "tp_dst", "nd_target", "nd_sll", "ip_dscp"),
         ARP: ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),
         RARP: ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),
     }.get(kind, ())
@@ -154,7 +166,7 @@ def _packet(frame: Frame) -> Frame:
         # The header of a later fragment is all that is seen of an IPv6 packet.
         seen["nw_proto"] = 44 if kind == IPV6 else seen["nw_proto"]
     if "nd_target" in seen and not (seen["nw_proto"] == ICMPV6 and seen["tp_src"] in (135, 136) and seen["tp_dst"] == 0):
-        seen["nd_target"] = 0
+        seen["nd_target"] = seen["nd_sll"] = 0
     return seen
 
 
@@ -169,7 +181,7 @@ def _packet6(mac: int, v6: int, proto: int, to: str, **more: int) -> Frame:
 
 def _icmpv6(kind: int, to: str, dl_dst: int) -> Callable[[int, int, int], Frame]:
     def make(mac: int, v4: int, v6: int) -> Frame:
-        return _packet6(mac, v6, ICMPV6, to, tp_src=kind, tp_dst=0, nd_target=v6, dl_dst=dl_dst)
+        return _packet6(mac, v6, ICMPV6, to, tp_src=kind, tp_dst=0, nd_target=v6, nd_sll=mac, dl_dst=dl_dst)
 
     return make
 
@@ -182,6 +194,19 @@ def _rarp(mac: int, v4: int, v6: int) -> Frame:
     return {"dl_src": mac, "dl_type": RARP, "dl_dst": BROADCAST, "arp_op": 3, "arp_spa": 0, "arp_tpa": 0, "arp_sha": mac, "arp_tha": mac}
 
 
+def _asks(address: str) -> Callable[[int, int, int], Frame]:
+    """A question to everybody about an address."""
+    number = int(ip_address(address))
+
+    def make(mac: int, v4: int, v6: int) -> Frame:
+        if number <= 0xFFFF_FFFF:
+            return {**_arp(mac, v4, v6), "arp_tpa": number}
+        return {**_icmpv6(135, "ff02::1:ff00:1", 0x3333_FF00_0001)(mac, v4, v6), "nd_target": number}
+
+    return make
+
+
+ASKING = tuple(map(_asks, ANSWERED))
 KINDS: Sequence[Callable[[int, int, int], Frame]] = (
     _arp,
     _arp,
@@ -207,6 +232,7 @@ KINDS: Sequence[Callable[[int, int, int], Frame]] = (
     lambda mac, v4, v6: {**_icmpv6(143, "ff02::16", 0x3333_0000_0016)(mac, v4, v6), "ipv6_src": 0},
     _icmpv6(128, "2001:db8::1", 0),
     lambda mac, v4, v6: {"dl_src": mac, "dl_type": 0x88CC},
+    *ASKING[::3],
 )
 POOLS: dict[str, Sequence[int]] = {
     "dl_src": [*MACS, *GROUPS[:1], MACS[0] ^ 0x0000_0100_0000],
@@ -219,6 +245,7 @@ POOLS: dict[str, Sequence[int]] = {
     "ipv6_src": IPV6_POOL,
     "ipv6_dst": IPV6_POOL,
     "nd_target": IPV6_POOL,
+    "nd_sll": [0, *MACS],
     "nw_proto": [0, 1, 6, UDP, 44, 47, ICMPV6],
     "nw_frag": [0, FIRST, LATER],
     "nw_ttl": [1, 64, 254, 255],

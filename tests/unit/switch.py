@@ -31,10 +31,10 @@ _PROTOCOLS = {
 }
 _FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
 _WIDTHS = {
-    **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha"), 48),
+    **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha", "nd_sll", "nd_tll"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),
-    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg1", "reg2", "reg3", "pkt_mark"), 32),
-    **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code"), 8),
+    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg5", "pkt_mark", "nd_reserved"), 32),
+    **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code", "nd_options_type"), 8),
     **dict.fromkeys(("in_port", "vlan_tci", "dl_type", "tp_src", "tp_dst", "arp_op"), 16),
     "tun_id": 64,
 }
@@ -46,12 +46,20 @@ _NAMES = {
     "NXM_OF_ETH_DST": "dl_dst",
     "NXM_OF_ARP_SPA": "arp_spa",
     "NXM_OF_ARP_TPA": "arp_tpa",
+    "NXM_NX_ARP_SHA": "arp_sha",
+    "NXM_NX_ARP_THA": "arp_tha",
     "NXM_NX_IPV6_SRC": "ipv6_src",
+    "NXM_NX_IPV6_DST": "ipv6_dst",
     "NXM_NX_ND_TARGET": "nd_target",
+    "NXM_NX_ND_TLL": "nd_tll",
+    "ERICOXM_OF_ICMPV6_ND_RESERVED": "nd_reserved",
+    "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE": "nd_options_type",
     "NXM_NX_REG0": "reg0",
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
     "NXM_NX_REG3": "reg3",
+    "NXM_NX_REG5": "reg5",
+    "NXM_NX_PKT_MARK": "pkt_mark",
 }
 """A register's or a field's name in actions, and in matches."""
 
@@ -69,6 +77,9 @@ AGAIN = 0x766E6574
 
 APART = AGAIN + 1
 """The indirect group that leads to table 57; what its bucket ends is the bucket alone."""
+
+ANEW = AGAIN + 2
+"""The group of the tunnel bridge that leads to table 61 by way of the data plane."""
 
 
 class Exit(Exception):
@@ -230,6 +241,8 @@ class _Run:
         self.frame = frame
         self.journey = Journey()
         self.stack: list[int] = []
+        self.learned_before: int | None = None
+        """How much was learned when the frame first went through the data plane again."""
 
     def table(self, number: int) -> None:
         rule = self.find(number, self.frame)
@@ -243,15 +256,23 @@ class _Run:
             self.do(rule.actions, rule)
 
     def do(self, actions: Iterable[str], rule: Rule) -> None:
-        for action in actions:
+        left = list(actions)
+        while left:
+            action = left.pop(0)
             word, _, rest = action.partition(":")
             if action.startswith(("resubmit(", "clone(", "learn(")):
                 self._bracketed(action, rule)
             elif action == "drop":
                 self.journey.drops.append((rule.cookie, self.frame.get("in_port", 0)))
             elif action.startswith("check_pkt_larger("):
-                # What its answer is asked for is not the answer: see pipeline.limits.
-                self._write(action.partition(")->")[2], 0)
+                size, _, target = action.removeprefix("check_pkt_larger(").partition(")->")
+                larger = self.frame.get("length", 0) > int(size)
+                ends = self._imagine(target, int(not larger), left, rule)
+                self._write(target, int(larger))
+                self.do(left, rule)
+                if ends:
+                    raise Exit
+                return
             elif action == "LOCAL":
                 self._output(LOCAL)
             elif action == "pop_vlan":
@@ -261,6 +282,20 @@ class _Run:
                 getattr(self, f"_{word}")(rest)
             else:
                 raise Unknown(f"the action {action}")
+
+    def _imagine(self, target: str, answer: int, actions: list[str], rule: Rule) -> bool:
+        """The way that the frame does not take, which Open vSwitch works out all the same, and learns by; whether it ends all."""
+        other = _Run(self.find, dict(self.frame))
+        other.stack = list(self.stack)
+        other._write(target, answer)
+        try:
+            other.do(actions, rule)
+        except Exit:
+            return True
+        finally:
+            # What would come after the frame has been sent through the data plane again, only its coming brings.
+            self.journey.learned += other.journey.learned[: other.learned_before]
+        return False
 
     def _bracketed(self, action: str, rule: Rule) -> None:
         word, _, inside = action[:-1].partition("(")
@@ -282,9 +317,10 @@ class _Run:
             with contextlib.suppress(Exit):
                 self.table(57)
             self.frame, self.stack = before, stack
-        elif int(rest) == AGAIN:
+        elif int(rest) in (AGAIN, ANEW):
+            self.learned_before = len(self.journey.learned) if self.learned_before is None else self.learned_before
             self.frame = parsed_again(self.frame)
-            self.table(44)
+            self.table(44 if int(rest) == AGAIN else 61)
             raise Exit
         else:
             raise Unknown(f"the group {rest}")
@@ -325,10 +361,23 @@ class _Run:
             if self.frame["dl_type"] not in (0x0800, 0x86DD):
                 raise Unknown("set_field of ip_dscp on what is no IP packet")
             self.frame["ip_dscp"] = int(value)
-        elif name in ("reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
+        elif name in ("reg0", "reg1", "reg2", "reg3", "pkt_mark", "tun_id"):
             self.frame[name] = int(value, 0)
+        elif name == "eth_dst":
+            self.frame["dl_dst"] = _number(value)
+        elif name == "arp_op":
+            self._need(name, 0x0806)
+            self.frame["arp_op"] = int(value)
+        elif name == "icmpv6_type":
+            self._need(name, 0x86DD, nw_proto=58)
+            self.frame["tp_src"] = int(value)
         else:
             raise Unknown(f"set_field of {name}")
+
+    def _need(self, field: str, kind: int, **more: int) -> None:
+        """Open vSwitch refuses a flow whose match does not say that a frame has the field."""
+        if self.frame["dl_type"] != kind or any(self.frame.get(name) not in (value, None) for name, value in more.items()):
+            raise Unknown(f"{field} of what has none")
 
     def _read(self, text: str) -> int:
         name, begin, width = _place(text)
@@ -336,6 +385,10 @@ class _Run:
 
     def _write(self, text: str, value: int) -> None:
         name, begin, width = _place(text)
+        if name.startswith("arp_"):
+            self._need(name, 0x0806)
+        elif name.startswith("nd_"):
+            self._need(name, 0x86DD, nw_proto=58, tp_dst=0, **({"tp_src": 136} if name == "nd_tll" else {}))
         mask = (1 << width) - 1 << begin
         self.frame[name] = self.frame.get(name, 0) & ~mask | value << begin & mask
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address
 
 import pytest
 from fakes import FakeHost, mac_of, uuid_of
+from intents import BLUE, HV1, MESH, RED, access, nic, wanted, wire, words
 
-from vnetd.intent import desire, patch_names, tunnel_name
+from vnetd.intent import desire
 from vnetd.model.names import IfName
 from vnetd.model.network import (
     UNTAGGED,
@@ -17,9 +17,6 @@ from vnetd.model.network import (
     Inventory,
     Network,
     Nic,
-    Overlay,
-    OverlayType,
-    Peer,
     Policy,
     PortGroup,
     Problem,
@@ -28,40 +25,8 @@ from vnetd.model.network import (
     Vlan,
     VlanMode,
 )
-from vnetd.model.state import TUNNELS, Desired, GuestWire, Meter, Role, Shape
+from vnetd.model.state import Meter, Role, Shape
 from vnetd.reconcile import reconcile
-
-HV1, HV2, HV3 = (ip_address(f"192.0.2.1{number}") for number in (1, 2, 3))
-MESH = Overlay(OverlayType.GRE, 100, (Peer("hv1", HV1), Peer("hv2", HV2), Peer("hv3", HV3)))
-BLUE = Network("blue", uuid_of(1), IfName("br-blue"))
-RED = Network("red", uuid_of(2), IfName("br-red"))
-
-
-def access(tag: int) -> Vlan:
-    return Vlan(VlanMode.ACCESS, tag)
-
-
-def nic(number: int = 1, network: str | None = "blue", **more: object) -> Nic:
-    common = Nic(mac_of(number), network, tap=IfName(f"vnet{number}"), iface_id=uuid_of(10 + number), owner="web", owner_uuid=uuid_of(9))
-    return replace(common, **more)  # type: ignore[arg-type]
-
-
-def wanted(host: FakeHost, *networks: Network, nics: tuple[Nic, ...] = ()) -> Desired:
-    """What should be on a host where the tap of every NIC is there."""
-    for one in nics:
-        if one.tap is not None:
-            host.links.setdefault(one.tap, True)
-    return desire(Inventory(networks, nics, complete=True), host.host(), host.rows())
-
-
-def wire(desired: Desired, tap: str = "vnet1") -> GuestWire:
-    return next(one for wiring in desired.wirings.values() for one in wiring.guests if one.port == tap)
-
-
-def words(desired: Desired) -> str:
-    """All problems, as they are told."""
-    return "; ".join(map(str, desired.problems))
-
 
 # VLANs and portgroups.
 
@@ -211,32 +176,10 @@ def test_a_newcomer_does_not_take_the_bridge_of_a_network_that_runs(host: FakeHo
     assert [problem.name for problem in desired.problems] == ["blue"]
 
 
-def test_a_newcomer_does_not_take_the_segment_of_a_network_that_runs(host: FakeHost) -> None:
-    reconcile(Inventory((replace(RED, overlay=MESH),), complete=True), host.rim())
-    desired = wanted(host, replace(RED, overlay=MESH), replace(BLUE, overlay=MESH))
-    assert [segment.patch for segment in desired.segments] == [patch_names("br-red")[0]]
-
-
 def test_a_newcomer_does_not_take_the_uplink_of_a_network_that_runs(host: FakeHost) -> None:
     uplink = Uplink((IfName("eth1"),))
     reconcile(Inventory((replace(RED, uplink=uplink),), complete=True), host.rim())
     assert wanted(host, replace(RED, uplink=uplink), replace(BLUE, uplink=uplink)).ports["eth1"].bridge == "br-red"
-
-
-def test_a_segment_is_one_networks_and_the_other_stays_on_this_host(host: FakeHost) -> None:
-    host.addresses = {HV1}
-    desired = wanted(host, replace(BLUE, overlay=MESH), replace(RED, overlay=MESH))
-    assert words(desired) == "network red: its gre segment 100 is network blue's already; write another segment"
-    assert [segment.patch for segment in desired.segments] == [patch_names("br-blue")[0]]
-    assert set(desired.bridges) == {"br-blue", "br-red", "br-tun"}
-
-
-def test_one_segment_of_two_tunnel_types_is_two_segments(host: FakeHost) -> None:
-    host.addresses = {HV1}
-    desired = wanted(host, replace(BLUE, overlay=MESH), replace(RED, overlay=replace(MESH, type=OverlayType.VXLAN)))
-    assert desired.problems == ()
-    assert len(desired.segments) == 2
-    assert len(desired.tunnels) == 4
 
 
 def test_a_bridge_that_somebody_made_is_left_alone(host: FakeHost) -> None:
@@ -302,72 +245,6 @@ def test_a_nic_in_somebodys_bridge_is_refused(host: FakeHost) -> None:
 def test_an_uplink_has_one_bridge(host: FakeHost) -> None:
     desired = wanted(host, uplinked(), replace(RED, uplink=Uplink((IfName("eth1"),))))
     assert words(desired) == "network red: its uplink eth1 is an uplink of bridge br-blue already; write another NIC"
-
-
-# Overlays.
-
-
-def test_an_overlay_is_a_patch_and_a_tunnel_to_each_other_host(host: FakeHost) -> None:
-    host.addresses = {HV1, ip_address("10.0.0.1")}
-    desired = wanted(host, replace(BLUE, overlay=MESH))
-    there, here = patch_names("br-blue")
-    tunnels = tuple(sorted(tunnel_name(OverlayType.GRE, HV1, remote) for remote in (HV2, HV3)))
-    assert set(desired.ports) == {there, here, *tunnels}
-    assert (desired.ports[here].bridge, desired.ports[there].bridge) == ("br-blue", "br-tun")
-    assert desired.ports[tunnels[0]].options[0] == ("key", "flow")
-    assert desired.segments[0].tunnels == tunnels
-    assert desired.bridges["br-tun"].owner == TUNNELS
-
-
-def test_networks_share_the_tunnel_to_a_host(host: FakeHost) -> None:
-    host.addresses = {HV1}
-    desired = wanted(host, replace(BLUE, overlay=MESH), replace(RED, overlay=replace(MESH, segment=200, peers=MESH.peers[:2])))
-    assert [facts.networks for facts in desired.tunnels.values()] == [("blue", "red"), ("blue",)]
-
-
-def test_a_host_that_is_no_peer_has_no_tunnel_and_hears_why(host: FakeHost) -> None:
-    desired = wanted(host, replace(BLUE, overlay=MESH), nics=(nic(),))
-    assert desired.tunnels == {}
-    assert desired.segments[0].tunnels == ()
-    assert "vnet1" in desired.ports
-    (problem,) = desired.problems
-    assert problem.soft
-    assert "this host has none of its peers' addresses (192.0.2.11, 192.0.2.12, 192.0.2.13)" in problem.text
-
-
-def test_the_setting_says_which_peer_this_host_is_whatever_its_interfaces_carry(host: FakeHost) -> None:
-    host.addresses, host.local_address = {HV1}, HV2
-    desired = wanted(host, replace(BLUE, overlay=MESH))
-    assert desired.locals == {"blue": HV2}
-    assert {facts.remote for facts in desired.tunnels.values()} == {HV1, HV3}
-
-
-def test_a_setting_that_is_no_peer_makes_no_tunnel(host: FakeHost) -> None:
-    host.addresses, host.local_address = {HV1}, ip_address("203.0.113.1")
-    assert wanted(host, replace(BLUE, overlay=MESH)).tunnels == {}
-
-
-@pytest.mark.parametrize("made_by", ["openvswitch", "kernel"])
-def test_somebodys_own_br_tun_costs_the_overlays_and_nothing_else(host: FakeHost, made_by: str) -> None:
-    host.addresses = {HV1}
-    if made_by == "openvswitch":
-        host.hand_bridge("br-tun")
-    else:
-        host.links["br-tun"] = True
-    desired = wanted(host, replace(BLUE, overlay=MESH), nics=(nic(),))
-    assert set(desired.bridges) == {"br-blue"}
-    assert set(desired.ports) == {"vnet1"}
-    assert desired.wirings["br-blue"].uplinks == desired.wirings["br-blue"].patches == ()
-    assert desired.tunnels == {}
-    assert "network blue: bridge br-tun is there already and vnetd did not make it" in words(desired)
-
-
-def test_names_depend_only_on_what_they_stand_for_and_fit_an_interface(host: FakeHost) -> None:
-    assert tunnel_name(OverlayType.VXLAN, HV1, HV2) == tunnel_name(OverlayType.VXLAN, HV1, HV2)
-    assert tunnel_name(OverlayType.VXLAN, HV1, HV2) != tunnel_name(OverlayType.VXLAN, HV2, HV1)
-    names = [tunnel_name(kind, HV1, HV2) for kind in OverlayType] + list(patch_names("a-long-bridge-x"))
-    assert len(set(names)) == 5
-    assert all(len(name) <= 15 for name in names)
 
 
 # Which tap is whose.

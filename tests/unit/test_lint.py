@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from vnetd.lint import Lint, as_measured
+from vnetd.model.state import Learned
+from vnetd.validate import read, texts_of
 from vnetd.vnetctl import main
 from vnetd.xmlread import DOMAIN_NS, NETWORK_NS
 
@@ -394,6 +398,25 @@ def test_an_mtu_that_the_overlay_does_not_carry(desk: Desk, kind: str, peers: st
     without = desk.only(blue, guest(interface(vlan)))
     assert without.startswith("1.xml:4: <interface>: has no <mtu>, so it is 1500")
     assert without.endswith(f"write <mtu size='{fits}'/> in it")
+
+
+def test_where_the_underlay_may_fragment_any_mtu_will_do(desk: Desk) -> None:
+    desk.silent(network(ours=overlay("gre").replace("segment", "df='no' segment")), guest(interface("<mtu size='9000'/>")))
+
+
+def test_the_worst_measured_path_to_a_peer_counts(desk: Desk) -> None:
+    """Peers of other networks have paths of their own, and a name's address is looked up in what is known of names."""
+    far = "<v:peer name='hv3' address='far.example'/>"
+    texts = texts_of(
+        [Path(desk.put("blue.xml", network(ours=overlay("gre", PEERS + far)))), Path(desk.put("vm.xml", guest(interface(""))))]
+    )
+    reading = read(texts)
+    paths = {ip_address("192.0.2.12"): 1500, ip_address("192.0.2.13"): 1400, ip_address("192.0.2.99"): 1000}
+    learned = Learned(paths, {"far.example": (ip_address("192.0.2.13"),)})
+    (finding,) = Lint(texts, reading, as_measured(reading, learned)).findings()
+    assert "larger than 1358, which is what network blue carries (gre over IPv4, over a path of 1400 to hv3)" in finding.text
+    assert as_measured(reading, Learned())("blue").mtu == 1500
+    assert as_measured(reading, learned)("green").mtu == 1500
 
 
 def test_the_underlays_mtu_may_be_said(desk: Desk) -> None:

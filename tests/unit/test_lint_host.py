@@ -128,7 +128,7 @@ def test_a_native_vlan_outside_its_trunk(settled: FakeHost) -> None:
 
 def test_mtus(settled: FakeHost) -> None:
     (line,) = words(settled, mtus=Mtus({"vnet1": 1500}))
-    assert line.startswith("port vnet1: its tap's MTU is 1500, and <mtu size='1454'/> was asked for; ip link set vnet1 mtu 1454")
+    assert line.startswith("port vnet1: its tap's MTU is 1500, and should be 1454; ip link set vnet1 mtu 1454")
     change(settled, mtu=None)
     assert words(settled) == ["port vnet1: its row asks for MTU unset instead of 1454; vnetctl apply puts it right"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from dumps import changed, dump
 from fakes import mac_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +37,7 @@ from vnetd.pipeline import (
     tunnel_flows,
 )
 from vnetd.pipeline.catalogue import REASONS, TunnelTable, reason_of
+from vnetd.pipeline.flow import number
 
 M = mac_of(1)
 WEB = GuestWire("vnet1", M, Vlan(VlanMode.ACCESS, 10), Guard.MAC)
@@ -51,18 +52,6 @@ _NEXT = re.compile(r"(?:goto_table:|resubmit\(,)(\d+)")
 _OUTPUT = re.compile(r"output:<([^>]+)>")
 _LEARN = re.compile(r"learn\([^()]*\)")
 _IN_PORT = re.compile(r"in_port=<?([^,>]+)")
-
-
-def word_of(cookie: int) -> str:
-    """The cookie's name, or the reason that it counts directly."""
-    reason = reason_of(cookie, "direct")
-    return reason.name.lower() if reason else Cookie(cookie).name.lower()
-
-
-def dump(flows: Iterable[Flow]) -> str:
-    """Flows by table and falling priority, with the cookie's name at the end of the line."""
-    ordered = sorted(flows, key=lambda one: (one.table, -one.priority, one.text()))
-    return "\n".join(f"{one.text().partition(', ')[2]}  # {word_of(one.cookie)}" for one in ordered)
 
 
 def guest_lines(guest: GuestWire) -> str:
@@ -120,12 +109,6 @@ table=52, priority=100,dl_vlan=20 actions=output:vnet1  # flood
 table=53, priority=100,dl_vlan=10,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver
 table=53, priority=100,dl_vlan=20,dl_dst={M} actions=set_field:vnet1->reg1,resubmit(,42)  # deliver"""
     )
-
-
-def changed(before: str, after: str) -> str:
-    """The lines that are only in one of two dumps, marked as diff does."""
-    old, new = before.splitlines(), after.splitlines()
-    return "\n".join([*(f"-{line}" for line in old if line not in new), *(f"+{line}" for line in new if line not in old)])
 
 
 def test_a_native_vlan_takes_untagged_frames_in_and_is_tagged_toward_the_guest_or_not() -> None:
@@ -335,9 +318,9 @@ table=40, priority=100,in_port=eth1 actions={LEARN},resubmit(,41),goto_table:42 
 table=40, priority=100,in_port=tun-blue actions={LEARN},resubmit(,41),goto_table:42  # learn
 table=42, priority=110,reg1=0xfffe,in_port=eth1 actions=goto_table:54  # deliver
 table=42, priority=100,reg1=eth1 actions=goto_table:48  # deliver
-table=42, priority=100,reg1=tun-blue actions=goto_table:48  # deliver
+table=42, priority=100,reg1=tun-blue actions=move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31],goto_table:48  # deliver
 table=42, priority=100,reg1=0xfffe actions=set_field:0x53->reg2,goto_table:60  # refuse
-table=52, priority=0 actions=resubmit(,54),output:eth1,output:tun-blue  # flood
+table=52, priority=0 actions=resubmit(,54),output:eth1,clone(move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31],output:tun-blue)  # flood
 table=54, priority=100,in_port=eth1 actions=LOCAL  # host"""
     )
 
@@ -371,63 +354,6 @@ def test_a_mark_of_the_kernels_is_taken_off_where_marks_mean_something() -> None
 def test_a_port_that_the_switch_has_not_made_has_no_flows() -> None:
     assert network_flows(NetworkWiring((WEB,), (), ("tun-blue",)), ()) == network_flows(NetworkWiring(), ())
     assert not [flow for flow in network_flows(NetworkWiring((WEB,), ("eth1",)), ()) if "<" in str(flow)]
-
-
-# The tunnel bridge.
-
-
-def test_a_segment_floods_to_its_peers_and_learns_from_them() -> None:
-    """What comes from a tunnel is handed to the patch and to nothing else."""
-    learn = (
-        "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=8192,in_port=to-blue,"
-        "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
-    )
-    assert (
-        dump(tunnel_flows([SegmentWire("to-blue", 100, ("gre-a", "gre-b"))], {"to-blue", "gre-a", "gre-b"}))
-        == f"""\
-priority=100,in_port=gre-a actions=set_field:0->pkt_mark,goto_table:20  # classify
-priority=100,in_port=gre-b actions=set_field:0->pkt_mark,goto_table:20  # classify
-priority=100,in_port=to-blue actions=set_field:0x64->tun_id,goto_table:30  # classify
-priority=0 actions=drop  # unwired
-table=20, priority=100,tun_id=0x64,in_port=gre-a actions={learn},output:to-blue  # segment
-table=20, priority=100,tun_id=0x64,in_port=gre-b actions={learn},output:to-blue  # segment
-table=20, priority=0 actions=drop  # unwired
-table=30, priority=10,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=goto_table:40  # unicast
-table=30, priority=0 actions=goto_table:40  # unicast
-table=40, priority=100,in_port=to-blue actions=output:gre-a,output:gre-b  # flood
-table=40, priority=0 actions=drop  # flood"""
-    )
-
-
-def test_frames_of_isolated_ports_travel_in_a_segment_of_their_own_and_without_the_mark() -> None:
-    live = {"to-blue", "gre-a"}
-    plain, isolating = (dump(tunnel_flows([SegmentWire("to-blue", 100, ("gre-a",), isolated)], live)) for isolated in (None, 101))
-    learn = (
-        "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e657400000032,limit=8192,in_port=to-blue,"
-        "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:OXM_OF_IN_PORT[])"
-    )
-    assert (
-        changed(plain, isolating)
-        == f"""\
-+priority=110,pkt_mark=0x1,in_port=to-blue actions=set_field:0->pkt_mark,set_field:0x65->tun_id,goto_table:30  # classify
-+table=20, priority=100,tun_id=0x65,in_port=gre-a actions={learn},set_field:0x1->pkt_mark,output:to-blue  # segment"""
-    )
-
-
-def test_a_segment_without_tunnels_is_silent() -> None:
-    lines = dump(tunnel_flows([SegmentWire("to-blue", 100, ())], {"to-blue"}))
-    assert "output" not in lines
-    assert "priority=100,in_port=to-blue actions=set_field:0x64->tun_id,goto_table:30  # classify" in lines
-
-
-def test_a_segment_whose_patch_is_not_there_opens_no_tunnel() -> None:
-    assert tunnel_flows([SegmentWire("to-blue", 100, ("gre-a",))], {"gre-a"}) == tunnel_flows([], ())
-
-
-def test_a_tunnel_that_is_not_there_is_left_out_of_the_flood() -> None:
-    assert "in_port=to-blue actions=output:gre-b " in dump(
-        tunnel_flows([SegmentWire("to-blue", 100, ("gre-a", "gre-b"))], {"to-blue", "gre-b"})
-    )
 
 
 # A flow and its line.
@@ -474,7 +400,7 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
     """Another number for a kind would make every host replace its flows on an update."""
     assert {cookie.name: int(cookie) & 0xFFFFFFFF for cookie in Cookie} == {
         "CLASSIFY": 0x01, "GUARD": 0x10, "VLAN": 0x14, "SOURCE": 0x15, "VERDICT": 0x16, "LIMIT": 0x17, "LEARN": 0x21, "DELIVER": 0x22,
-        "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
+        "TOWARD": 0x23, "HOST": 0x24, "REFUSE": 0x25, "ANSWER": 0x26, "SEGMENT": 0x30, "UNICAST": 0x31, "LEARNED": 0x32, "FLOOD": 0x33,
         "LEARNED_GUEST": 0x34, "LEARNED_UNGUARDED": 0x35, "BOND": 0x36,
     }  # fmt: skip
     assert {reason.name: int(reason) for reason in Reason} == {
@@ -482,6 +408,7 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
         "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
         "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
         "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
+        "TOO_LARGE": 0x54, "WATCH": 0x55, "DEAD_PEER": 0x56,
         "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62, "PACKETS": 0x63,
     }  # fmt: skip
     every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]
@@ -522,8 +449,12 @@ def _all_flows(wiring: NetworkWiring, mesh: list[SegmentWire]) -> list[list[Flow
 
 @given(wirings(), meshes)
 def test_a_frame_only_ever_goes_forward(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
-    """Only STATION looks back, to DELIVER with a port that DELIVER knows; and copies do, to limits that lead only out of a port."""
+    """Only STATION and REPLY look back, to DELIVER with a port that DELIVER knows, or to LIMIT, from where no way leads to REPLY.
+
+    And copies do, to limits that lead only out of a port; and ANSWER, to LOOKUP, which only says what it knows.
+    """
     backward = {(Table.STATION, Table.DELIVER), (Table.FLOOD, Table.TO_POOL), (Table.COPY, Table.TO_POOL)}
+    backward |= {(Table.REPLY, Table.DELIVER), (Table.REPLY, Table.LIMIT), (Table.ANSWER, Table.LOOKUP)}
     for flow in itertools.chain(*_all_flows(wiring, mesh)):
         assert all(int(table) > flow.table for table in _GOTO.findall(flow.actions))
         assert {(flow.table, int(table)) for table in _NEXT.findall(flow.actions) if int(table) <= flow.table} <= backward
@@ -581,7 +512,7 @@ def test_what_comes_from_a_tunnel_goes_to_no_tunnel(mesh: list[SegmentWire]) -> 
 def test_what_comes_from_a_tunnel_reaches_the_network_of_its_segment_only(mesh: list[SegmentWire]) -> None:
     for flow in tunnel_flows(mesh, EVERY_PORT):
         if flow.table == TunnelTable.SEGMENT and flow.match:
-            mine = [(one, key) for one in mesh for key in (one.segment, one.isolated) if f"tun_id=0x{key or 0:x}," in flow.match]
+            mine = [(one, key) for one in mesh for key in (one.segment, one.isolated) if f"tun_id={number(key or 0)}," in flow.match]
             ((segment, key),) = [(one, key) for one, key in mine if key is not None]
             assert _OUTPUT.findall(_LEARN.sub("", flow.actions)) == [segment.patch]
             assert ("set_field:0x1->pkt_mark" in flow.actions) == (key == segment.isolated)

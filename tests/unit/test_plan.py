@@ -452,7 +452,7 @@ def test_a_plan_knows_what_it_changes_of_one_port(running: FakeHost, change: str
 
 
 def test_a_forged_learned_flow_is_removed(running: FakeHost) -> None:
-    running.hand_flow("br-blue", f"{LEARNED.replace('table=30, ', '')},in_port=1 actions=NORMAL")
+    running.hand_flow("br-blue", f"{LEARNED.format(patch=0).replace('table=30, ', '')},in_port=1 actions=NORMAL")
     reconcile(sources(BLUE, nics=(WEB,)), running.rim())
     assert not [line for line in running.flows("br-blue") if line.startswith("cookie=0x766e657400000032")]
 
@@ -462,7 +462,7 @@ def test_a_forged_learned_flow_is_removed(running: FakeHost) -> None:
     [
         ("cookie=0x766e657400000001, priority=100,in_port=1 actions=drop", "priority=100,in_port=1"),
         ("cookie=0x766e657400000001, priority=0 actions=drop", "priority=0"),
-        (f"{LEARNED},in_port=2 actions=output:1", "table=30,priority=5,in_port=2"),
+        (f"{LEARNED.format(patch=2)},in_port=2 actions=load:0x1->NXM_NX_REG1[0..15]", "table=30,priority=5,in_port=2"),
         ("cookie=0x766e657400000001, idle_timeout=3, hard_timeout=4, priority=5,ip actions=drop", "priority=5,ip"),
         ("cookie=0x766e657400000001, table=4, importance=4, ip actions=drop", "table=4,ip"),
         ("cookie=0x766e657400000001, send_flow_rem priority=5,ip actions=drop", "priority=5,ip"),

@@ -14,13 +14,14 @@ from fakes import mac_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import ARP, BROADCAST, ICMPV6, IPV4, IPV6, RARP, UDP, Expected, Hearer, Reference, addresses_of, number_of
-from samples import IPV4_POOL, as_seen, frames, numbers_of, wirings
+from samples import ASKING, IPV4_POOL, answers, as_seen, frames, numbers_of, wirings
 from switch import FIRST, LATER, LOCAL, Frame, Journey, Switch
 
 from vnetd.model.network import UNTAGGED, Guard, Network, Vlan, VlanMode
-from vnetd.model.state import GuestWire, NetworkWiring, SegmentWire
+from vnetd.model.state import Answer, GuestWire, NetworkWiring, SegmentWire
 from vnetd.pipeline import Cookie, Flow, Reason, Table, by_lines, network_flows, tunnel_flows
-from vnetd.pipeline.catalogue import Fact, reason_of
+from vnetd.pipeline.catalogue import Fact, TunnelTable, reason_of
+from vnetd.pipeline.deliver import vlans_of
 
 M, OTHER = number_of(mac_of(1)), number_of(mac_of(2))
 OWN4, OWN6 = int(ip_address("10.0.0.1")), int(ip_address("2001:db8::1"))
@@ -86,6 +87,22 @@ def hold_together(wiring: NetworkWiring, sent: Iterable[Frame]) -> int:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(wirings().flatmap(lambda wiring: st.tuples(st.just(wiring), st.lists(frames(wiring), min_size=1, max_size=10))))
 def test_every_frame_goes_where_the_policy_says_and_drops_for_a_reason_that_is_true(case: tuple[NetworkWiring, list[Frame]]) -> None:
+    hold_together(*case)
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[NetworkWiring, list[Frame]]:
+    """A bridge that has answers, after some talk, and questions to it."""
+    drawn = draw(wirings())
+    guests = tuple(replace(guest, isolated=guest.isolated and not draw(st.integers(0, 3))) for guest in drawn.guests)
+    wiring = replace(drawn, guests=guests, answers=draw(answers([None, *{vlan for guest in guests for vlan in vlans_of(guest)}], least=5)))
+    talk = draw(st.lists(frames(wiring), max_size=4))
+    return wiring, [*talk, *draw(st.lists(frames(wiring, ASKING), min_size=4, max_size=10))]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(asked())
+def test_every_question_is_answered_where_the_policy_says_and_by_nobody_else(case: tuple[NetworkWiring, list[Frame]]) -> None:
     hold_together(*case)
 
 
@@ -164,6 +181,22 @@ def test_every_arp_and_rarp_packet(wiring: NetworkWiring) -> None:
     macs = [0, M, OTHER]
     common = {"arp_op": range(5), "arp_spa": spoken, "arp_tpa": spoken, "arp_sha": macs, "arp_tha": macs}
     assert hold_together(wiring, combined(dl_type=[ARP, RARP], dl_dst=[BROADCAST, OTHER, 0x0100_5E00_0001], **common)) > 0
+
+
+@pytest.mark.parametrize("guard", [Guard.STRICT, Guard.MAC])
+def test_every_form_of_a_question(guard: Guard) -> None:
+    """About an address of its own, one that is bound, and one that nobody has; well-formed in every way, or in all but some."""
+    bound = [IPV4_POOL[1], int(ip_address("2001:db8::2")), OWN4, OWN6]
+    told = tuple(Answer(mac_of(2), ip_address(one), 0) for one in bound)
+    wiring = replace(strictly("10.0.0.1", "2001:db8::1"), answers=told)
+    wiring = replace(wiring, guests=(replace(wiring.guests[0], guard=guard), *wiring.guests[1:]))
+    spoken = {"arp_spa": [0, OWN4, IPV4_POOL[1]], "arp_tpa": [OWN4, *IPV4_POOL[1:3]], "arp_sha": [M, OTHER]}
+    assert hold_together(wiring, combined(dl_type=[ARP], dl_dst=[BROADCAST, OTHER, 0x0100_5E00_0001], arp_op=range(4), **spoken)) > 10
+    ends = {"dl_dst": [0x3333_FF00_0002, BROADCAST, OTHER], "ipv6_src": [OWN6, LOCAL6, 0]}
+    ends["ipv6_dst"] = [int(ip_address(one)) for one in ("ff02::1:ff00:2", "ff02::1", "2001:db8::2")]
+    form = {"nw_frag": [0, FIRST, LATER], "nw_ttl": [255, 64], "tp_src": [135, 136], "tp_dst": [0, 1], "nd_sll": [0, M]}
+    target = [int(ip_address(one)) for one in ("2001:db8::1", "2001:db8::2", "2001:db8::3")]
+    assert hold_together(wiring, combined(dl_type=[IPV6], nw_proto=[ICMPV6], nd_target=target, **ends, **form)) > 20
 
 
 def test_every_kind_of_destination_and_type() -> None:
@@ -297,8 +330,9 @@ RESUBMITS = {
     (Table.FLOOD, Table.COPY), (Table.FLOOD, Table.TO_POOL), (Table.COPY, Table.TO_POOL),
     (Table.FLOOD, Table.SERVICE),
     (Table.STATION, Table.DELIVER), (Table.DROP, Table.COUNTED),
+    (Table.ANSWER, Table.LOOKUP), (Table.REPLY, Table.DELIVER), (Table.REPLY, Table.LIMIT),
 }  # fmt: skip
-"""Which table asks which; only STATION goes back, and to a table that leads on from there in every case."""
+"""Which table asks which; only STATION and REPLY go back, to a table that leads on from there in every case: no reply is a question."""
 
 UNADDRESSED_PASSES = {
     "udp,dl_dst=ff:ff:ff:ff:ff:ff,nw_src=0.0.0.0,nw_dst=255.255.255.255,nw_frag=no,tp_src=68,tp_dst=67",
@@ -409,7 +443,9 @@ def test_tables_only_go_forward_except_for_the_questions_that_are_listed(network
         assert all(int(table) > flow.table for table in re.findall(r"goto_table:(\d+)", flow.actions))
     for flow in tunnel_flows_of(network):
         assert all(table > flow.table for table in leads_to(flow))
-        assert "resubmit" not in flow.actions
+        asked = {int(table) for table in re.findall(r"resubmit\(,(\d+)\)", flow.actions)}
+        ways = {(TunnelTable.CLASSIFY, TunnelTable.UNICAST), (TunnelTable.DROP, TunnelTable.COUNTED)}
+        assert {(flow.table, table) for table in asked} <= ways
 
 
 @examples

@@ -31,8 +31,10 @@ LIBRARIES = {
 
 MODULES = sorted(HOUSE.rglob("*.py"), key=str)
 CORE = [path for path in MODULES if path.parent.name in ("intent", "model", "pipeline", "xmlread")]
-CORE += [HOUSE / f"{name}.py" for name in ("drops", "errors", "mtu", "plan", "policy", "readback", "reconcile", "rowplan")]
-CORE += [HOUSE / f"{name}.py" for name in ("shaping", "status")]
+CORE += [
+    HOUSE / f"{name}.py" for name in ("drops", "errors", "heard", "mtu", "pathmtu", "plan", "policy", "readback", "reconcile", "rowplan")
+]
+CORE += [HOUSE / f"{name}.py" for name in ("shaping", "status", "tunnels")]
 
 
 def name_of(path: Path) -> str:
@@ -107,20 +109,29 @@ def test_the_model_knows_only_itself_and_its_errors(path: Path) -> None:
         ("pipeline", ("vnetd.model", "vnetd.pipeline")),
         ("xmlread", ("vnetd.errors", "vnetd.model", "vnetd.xmlread")),
         ("policy.py", ("vnetd.errors", "vnetd.model")),
-        ("intent", ("vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.policy")),
+        ("intent", ("vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.mtu", "vnetd.policy")),
+        ("tunnels.py", ("vnetd.model", "vnetd.textual")),
         ("mtu.py", ("vnetd.model",)),
+        ("pathmtu.py", ()),
         ("shaping.py", ("vnetd.model",)),
         ("readback.py", ("vnetd.model", "vnetd.pipeline", "vnetd.shaping")),
         ("drops.py", ("vnetd.model", "vnetd.pipeline", "vnetd.textual")),
         ("rowplan.py", ("vnetd.intent", "vnetd.model", "vnetd.pipeline")),
         ("leaves.py", ("vnetd.model",)),
-        ("plan.py", ("vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
-        ("reconcile.py", ("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.leaves", "vnetd.model", "vnetd.plan", "vnetd.rowplan")),
+        ("heard.py", ("vnetd.model", "vnetd.pipeline")),
+        ("plan.py", ("vnetd.heard", "vnetd.leaves", "vnetd.model", "vnetd.pipeline", "vnetd.rowplan")),
+        (
+            "reconcile.py",
+            (
+                *("vnetd.drops", "vnetd.errors", "vnetd.intent", "vnetd.leaves", "vnetd.model", "vnetd.plan", "vnetd.rowplan"),
+                "vnetd.tunnels",
+            ),
+        ),
         (
             "adapters",
             (
-                *("vnetd.adapters", "vnetd.drops", "vnetd.errors", "vnetd.model", "vnetd.plan", "vnetd.rowplan", "vnetd.settings"),
-                "vnetd.xmlread",
+                *("vnetd.adapters", "vnetd.drops", "vnetd.errors", "vnetd.model", "vnetd.pathmtu", "vnetd.plan", "vnetd.rowplan"),
+                *("vnetd.settings", "vnetd.tunnels", "vnetd.xmlread"),
             ),
         ),
     ],

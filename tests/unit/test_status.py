@@ -71,7 +71,7 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "uuid": uuid_of(1),
                 "bridge": "br-blue",
                 "state": "up",
-                "overlay": {"type": "gre", "segment": 100, "local": "192.0.2.11", "peers": 1},
+                "overlay": {"type": "gre", "segment": 100, "local": "192.0.2.11", "peers": 1, "alive": 1, "mtu": None},
                 "parent": None,
                 "uplink": None,
                 "bond": None,
@@ -92,6 +92,7 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "guard": "mac",
                 "addresses": [],
                 "isolated": False,
+                "mtu": 1500,
                 "state": "up",
                 "dropped": {"foreign source MAC": 7},
                 "error": None,
@@ -106,6 +107,7 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
                 "peers": ["hv2"],
                 "networks": ["blue"],
                 "state": "up",
+                "path_mtu": None,
                 "error": None,
             }
         ],
@@ -144,7 +146,7 @@ def test_what_stops_nothing_is_a_notice(running: FakeHost) -> None:
     running.addresses = set()
     found = status(running)
     assert found["networks"][0]["state"] == "notice"
-    assert found["networks"][0]["overlay"] == {"type": "gre", "segment": 100, "local": None, "peers": 2}
+    assert found["networks"][0]["overlay"] == {"type": "gre", "segment": 100, "local": None, "peers": 2, "alive": 0, "mtu": None}
     assert [problem["soft"] for problem in found["problems"]] == [True]
 
 
@@ -207,7 +209,7 @@ def test_the_table_has_a_line_for_each_object(running: FakeHost) -> None:
     text = as_text(found)
     lines = rows(text)
     assert text.startswith("vnetd 1.2 runs with pid 42, libvirt: connected\n\n")
-    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "peers", "-", "-", "1", "3", "second", "VLAN", "tag", "up"]
+    assert lines["blue"] == ["blue", "br-blue", "gre", "100,", "1", "of", "1", "peers", "-", "-", "1", "3", "second", "VLAN", "tag", "up"]
     assert lines["vnet1"] == ["vnet1", "web", "blue", "web", mac_of(1), "VLAN", "10", "mac", "7", "foreign", "source", "MAC", "up"]
     assert all(line == line.rstrip() for line in text.splitlines())
 

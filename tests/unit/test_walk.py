@@ -30,7 +30,7 @@ from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Uplink
 from vnetd.model.state import TUNNELS, Role
 from vnetd.reconcile import look, reconcile
 
-WALKS = 2000 if os.environ.get("VNETD_EXPLORE") else 600
+WALKS = 2000 if os.environ.get("VNETD_EXPLORE") else 300
 
 
 def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
@@ -57,6 +57,8 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.hand_takes_queues_away,), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
         World.hand_changes_groups: (small,),
+        **dict.fromkeys((World.peer_dies, World.peer_returns, World.path_is_measured), (small,)),
+        **dict.fromkeys((World.name_is_looked_up, World.large_frames_are_sent), (small,)),
     }
     # Networks and guests come more often than the rest, or most walks would lead over empty hosts.
     often = [World.network_comes, World.guest_comes, World.ifup] * 3
@@ -88,6 +90,7 @@ def _fresh_twin(world: World) -> FakeHost:
     twin.host.links = {name: name not in ("eth1", "tap0", "tap1", "tap2") for name in world.host.links}
     twin.host.addresses, twin.host.broken = set(world.host.addresses), set(world.host.broken)
     twin.host.local_address, twin.host.tunnel_bridge = world.host.local_address, world.host.tunnel_bridge
+    twin.host.dead, twin.host.found_out = set(world.host.dead), world.host.found_out
     for name in (name for name, row in world.host.bridges.items() if not row.owner):
         twin.host.hand_bridge(name)
     fakes = {name: row for name, row in world.host.ports.items() if row.fake is not None}
@@ -144,10 +147,11 @@ def _passes_nothing_unclaimed(world: World) -> None:
 
 def _settle(world: World) -> None:
     """A pass, and everything that is promised of it."""
-    numbers, heard = _numbered(world), _heard_by_bridge(world)
+    numbers, heard, counted = _numbered(world), _heard_by_bridge(world), _counted_toward_peers(world)
     outcome = world.make_pass()
     assert not outcome.left
     _keeps_what_was_heard(world, numbers, heard)
+    _keeps_what_was_counted(world, numbers, counted, {segment.patch for segment in outcome.desired.segments})
     changes = list(world.host.changes)
     # The second pass remembers nothing, so that what the first one remembered is held against the switch too.
     assert reconcile(world.inventory(), world.host.rim()).done == ()
@@ -161,6 +165,11 @@ def _settle(world: World) -> None:
     for patch, tunnel in world.host.learned():
         segment = next(one for one in outcome.desired.segments if one.patch == patch)
         assert tunnel in segment.tunnels
+        facts = outcome.desired.tunnels[tunnel]
+        assert not facts.watched or str(facts.remote) not in world.host.dead
+
+
+_HEARD = re.compile(r" actions=load:0x([0-9a-f]+)->NXM_NX_REG1\[0\.\.15\]$|reg1=0x([0-9a-f]+)/0xffff,\S* actions=drop$")
 
 
 def _heard_by_bridge(world: World) -> dict[tuple[str, int], set[str]]:
@@ -168,18 +177,21 @@ def _heard_by_bridge(world: World) -> dict[tuple[str, int], set[str]]:
     found: dict[tuple[str, int], set[str]] = {}
     for bridge, row in world.host.bridges.items():
         for line in row.flows.values() if row.owner not in ("", TUNNELS) else ():
-            if is_learned(line):
-                number = int(re.findall(r"(?:load:|reg1=)0x([0-9a-f]+)", line)[0], 16)
-                found.setdefault((bridge, number), set()).add(line)
+            # What such a flow does somebody may have changed since.
+            if is_learned(line) and (number := _HEARD.search(line)):
+                found.setdefault((bridge, int(number[1] or number[2], 16)), set()).add(line)
     return found
 
 
-def _numbered(world: World) -> dict[tuple[str, int], str]:
+_Numbers = dict[tuple[str, int], str]
+
+
+def _numbered(world: World) -> _Numbers:
     """The ports that the switch has made, by bridge and number."""
     return {(row.bridge, row.ofport): name for name, row in world.host.ports.items() if row.ofport > 0}
 
 
-def _keeps_what_was_heard(world: World, numbered: dict[tuple[str, int], str], before: dict[tuple[str, int], set[str]]) -> None:
+def _keeps_what_was_heard(world: World, numbered: _Numbers, before: dict[tuple[str, int], set[str]]) -> None:
     """Nothing that was learned of a port that lives is lost to a pass, and nothing is left of one that has gone."""
     after, numbers = _heard_by_bridge(world), _numbered(world)
     assert all(place in numbers for place in after), (after, numbers)
@@ -188,6 +200,37 @@ def _keeps_what_was_heard(world: World, numbered: dict[tuple[str, int], str], be
         lives = (bridge, number) in numbers and numbers[bridge, number] == numbered.get((bridge, number))
         if row is not None and row.owner and lives and bridge in _needed(world):
             assert lines <= after.get((bridge, number), set()), f"{numbers[bridge, number]} on {bridge}"
+
+
+def _counted_toward_peers(world: World) -> set[tuple[str, int, int]]:
+    """What counts on the tunnel bridge, by that bridge, the number of a patch and the sender's on the bridge behind it."""
+    bridge = world.host.tunnel_bridge
+    lines = world.host.bridges[bridge].flows.values() if bridge in world.host.bridges else ()
+    found = [re.search(r"table=62, .*reg5=0x([0-9a-f]+)/0xffff,in_port=(\d+) actions=drop$", line) for line in lines]
+    return {(bridge, int(one[2]), int(one[1], 16)) for one in found if one}
+
+
+def _keeps_what_was_counted(world: World, numbered: _Numbers, before: set[tuple[str, int, int]], patches: set[str]) -> None:
+    """The counts of large frames live as long as the sender's port does, and its network's way to the tunnels."""
+    after, now = _counted_toward_peers(world), _numbered(world)
+    for one in after:
+        assert _sender(world, now, one), (one, now)
+    for bridge, number, sender in before:
+        patch = numbered.get((bridge, number))
+        same = patch in patches and now.get((bridge, number)) == patch
+        if same and _sender(world, now, (bridge, number, sender)):
+            name = _sender(world, numbered, (bridge, number, sender))
+            stays = name == _sender(world, now, (bridge, number, sender))
+            assert not stays or (bridge, number, sender) in after, f"{name} behind {patch}"
+
+
+def _sender(world: World, numbered: _Numbers, counted: tuple[str, int, int]) -> str | None:
+    """The port that such a flow counts for."""
+    bridge, number, sender = counted
+    patch = numbered.get((bridge, number))
+    if patch is None or patch not in world.host.ports or "peer" not in dict(world.host.ports[patch].options):
+        return None
+    return "LOCAL" if sender == 0xFFFE else numbered.get((world.behind(patch), sender))
 
 
 def _needed(world: World) -> set[str]:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from vnetd.model.names import IfName, Mac
+from vnetd.model.names import HostName, IfName, Mac
 from vnetd.model.network import (
     Bandwidth,
+    Bfd,
     Binding,
     Bond,
     BondMode,
+    Encapsulation,
     Guard,
     Lacp,
     Network,
@@ -72,6 +74,19 @@ NETWORKS = {
             PortGroup("unlimited"),
         ),
         overlay=Overlay(OverlayType.GENEVE, 7001, peers(3, "2001:db8::")),
+    ),
+    "overlay-names.xml": Network(
+        "sites",
+        "",
+        IfName("br-sites"),
+        overlay=Overlay(
+            OverlayType.VXLAN,
+            16777215,
+            (Peer("hv1", HostName("hv1.paris.example")), Peer("hv2", HostName("hv2.lyon.example"))),
+            Encapsulation(csum=True, ttl="64", tos="inherit"),
+            Bfd(1000, 5),
+            responder=False,
+        ),
     ),
     "strict.xml": Network(
         "strict",

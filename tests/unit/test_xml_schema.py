@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 
+import pytest
 from anyxml import EXAMPLES, READERS, XML, mutate, quick, refusal, tree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,35 @@ def test_reader_and_schema_agree_on_addresses(address):
     overlay = etree.SubElement(ours, f"{{{NETWORK_NS}}}overlay", type="gre", segment="1")
     etree.SubElement(overlay, f"{{{NETWORK_NS}}}peer", name="a", address=address)
     agree(ours, in_network)
+
+
+LABELS = ["hv1", "a", "1", "-a", "a-", "x" * 63, "y" * 64, "", "1a", "example", "300", "é", "A", "0x1f", "0X", "0xg"]
+
+
+@settings(quick, max_examples=600)
+@given(st.lists(st.sampled_from(LABELS), min_size=1, max_size=5).map(".".join))
+@example("192.0.2.300")
+@example("1.2.3")
+@example(".".join(["x" * 63] * 3 + ["y" * 61]))
+@example(".".join(["x" * 63] * 3 + ["y" * 62]))
+@example("hv2.example.net.")
+def test_reader_and_schema_agree_on_host_names(address):
+    ours = etree.Element(f"{{{NETWORK_NS}}}network")
+    overlay = etree.SubElement(ours, f"{{{NETWORK_NS}}}overlay", type="gre", segment="1")
+    etree.SubElement(overlay, f"{{{NETWORK_NS}}}peer", name="a", address=address)
+    agree(ours, in_network)
+
+
+@pytest.mark.parametrize("attribute", ["ttl", "tos", "csum", "df", "responder", "bfd interval", "bfd multiplier", "bfd enabled"])
+def test_reader_and_schema_agree_on_what_an_overlay_is_told(attribute):
+    element, _, name = attribute.rpartition(" ")
+    for value in [*map(str, range(300)), "inherit", "yes", "no", "", "-1", "01", " 4", "9999", "10000", "60000", "60001", "65000", "70000"]:
+        ours = etree.Element(f"{{{NETWORK_NS}}}network")
+        overlay = etree.SubElement(ours, f"{{{NETWORK_NS}}}overlay", type="gre", segment="1")
+        etree.SubElement(overlay, f"{{{NETWORK_NS}}}peer", name="a", address="192.0.2.1")
+        target = etree.SubElement(overlay, f"{{{NETWORK_NS}}}{element}") if element else overlay
+        target.set(name, value)
+        agree(ours, in_network)
 
 
 LENGTHS = st.just("") | st.integers(0, 130).map("/{}".format) | st.sampled_from(["/", "/01", "/ 1", "/-1", "/255.0.0.0", "/24/24", "%a/64"])

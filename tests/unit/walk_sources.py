@@ -8,12 +8,13 @@ from ipaddress import ip_address, ip_network
 
 from fakes import mac_of, uuid_of
 
-from vnetd.model.names import IfName
+from vnetd.model.names import HostName, IfName
 from vnetd.model.network import (
     Bandwidth,
     Binding,
     Bond,
     BondMode,
+    Encapsulation,
     Guard,
     Lacp,
     Network,
@@ -31,7 +32,10 @@ from vnetd.model.network import (
 )
 
 HERE = ip_address("192.0.2.11")
-PEERS = tuple(Peer(f"hv{number}", ip_address(f"192.0.2.{number}")) for number in (11, 12, 13))
+ADDRESSES = tuple(ip_address(f"192.0.2.{number}") for number in (11, 12, 13))
+PEERS = tuple(Peer(f"hv{number}", address) for number, address in zip((11, 12, 13), ADDRESSES, strict=True))
+NAME = HostName("hv13.example")
+NAMED_PEERS = (*PEERS[:2], Peer("hv13", NAME))
 
 
 def access(tag: int) -> Vlan:
@@ -68,6 +72,8 @@ NETWORKS: Mapping[str, tuple[Network, ...]] = {
         replace(BLUE, overlay=_overlay(OverlayType.GRE, 100, *PEERS[:2])),
         replace(BLUE, overlay=_overlay(OverlayType.VXLAN, 101, *PEERS), policy=Policy(Guard.NONE)),
         replace(BLUE, portgroups=BLUE.portgroups[:1], overlay=None),
+        replace(BLUE, overlay=replace(_overlay(OverlayType.GENEVE, 102, *PEERS), encapsulation=Encapsulation(csum=True), bfd=None)),
+        replace(BLUE, overlay=_overlay(OverlayType.GRE, 100, *NAMED_PEERS)),
         replace(BLUE, portgroups=(*BLUE.portgroups, PortGroup("metro", vlan=access(40), qinq=QinQ((1, 2))))),
         replace(BLUE, portgroups=(ISOLATED_WEB, BLUE.portgroups[1])),
         replace(BLUE, portgroups=(ISOLATED_WEB, BLUE.portgroups[1]), policy=Policy(guard=Guard.STRICT, host=True), bindings=()),

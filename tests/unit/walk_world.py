@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 from fakes import FakeHost, mac_of, uuid_of
 from lines import is_vnetds
-from walk_sources import GUESTS, HERE, NETWORKS, PEERS, SCRIPTED, access
+from walk_sources import ADDRESSES, GUESTS, HERE, NAME, NETWORKS, SCRIPTED, access
 
 from vnetd.errors import WorldError
 from vnetd.model.names import IfName
@@ -80,6 +81,10 @@ class World:
         """Whether its bridge is its own, or a VLAN of a network's that is served."""
         row = self.host.ports.get(network.bridge)
         return row is None or row.fake is None or row.bridge in {str(one.bridge) for one in self.networks.values()}
+
+    def behind(self, patch: str) -> str:
+        """The bridge at the other end of a patch."""
+        return self.host.ports[dict(self.host.ports[patch].options)["peer"]].bridge
 
     # Networks.
 
@@ -195,7 +200,24 @@ class World:
     def another_address_is_set(self) -> None:
         """The setting says that this host is hv2, or says nothing again."""
         self.doubt = True
-        self.host.local_address = None if self.host.local_address else PEERS[1].address
+        self.host.local_address = None if self.host.local_address else ADDRESSES[1]
+
+    def peer_dies(self, number: int) -> None:
+        """Open vSwitch says so in OVSDB, and whoever follows that sees it without having doubted anything."""
+        self.host.dead.add(str(ADDRESSES[number % 3]))
+
+    def peer_returns(self, number: int) -> None:
+        self.host.dead.discard(str(ADDRESSES[number % 3]))
+
+    def path_is_measured(self, number: int) -> None:
+        """Another time it is narrower, or wider."""
+        known = self.host.found_out
+        self.host.found_out = replace(known, paths={**known.paths, ADDRESSES[number % 3]: (1500, 1400, 9000)[number // 3]})
+
+    def name_is_looked_up(self, number: int) -> None:
+        """It has another address, another host's, this host's, one of the other kind, or none."""
+        found = ((ADDRESSES[2],), (ip_address("192.0.2.14"),), ADDRESSES[1:2], (HERE,), (ip_address("2001:db8::13"),), ())
+        self.host.found_out = replace(self.host.found_out, names={NAME: found[number % 6]})
 
     def tunnel_bridge_is_renamed(self) -> None:
         self.doubt = True
@@ -247,9 +269,20 @@ class World:
         self.doubt = True
         bridge = self.host.tunnel_bridge
         for line in self.host.flows(bridge) if bridge in self.host.bridges else ():
-            if "actions=learn(" in line and "gone-" not in line:
+            if "load:NXM_OF_IN_PORT[]->NXM_NX_REG1" in line and "gone-" not in line:
                 tunnel = line.partition(",in_port=")[2].partition(" ")[0]
                 self.host.learn(line.rpartition("output:")[2], tunnel, mac_of(200 + number))
+
+    def large_frames_are_sent(self, number: int) -> None:
+        """Every other port of each network with an overlay sends one that no path carries, and so does somebody who is no port."""
+        self.doubt = True
+        rows = self.host.rows()
+        for patch, row in sorted(self.host.ports.items()):
+            whole = row.mark is Role.PATCH and row.bridge == self.host.tunnel_bridge and row.ofport > 0
+            if whole and self.host.bridges[row.bridge].fail_mode == "secure" and dict(row.options).get("peer") in self.host.ports:
+                senders = sorted(rows.numbers(self.behind(patch)).values())
+                for sender in (*senders[number % 2 :: 2], 0xFFFE, 99):
+                    self.host.refuse_toward_peers(patch, sender)
 
     def guests_speak(self, number: int) -> None:
         """A frame from every other port of a network's bridge, and one that drops."""
@@ -302,7 +335,7 @@ class World:
     def hand_changes_ports(self, number: int) -> None:
         for name in self._ports():
             row = self.host.ports[name]
-            match number % 6:
+            match number % 7:
                 case 0:
                     row.vlan = access(99)
                 case 1:
@@ -317,6 +350,8 @@ class World:
                     self.host.device_changes(name)
                 case 5:
                     row.bond = tuple((column, "passive") for column, _ in row.bond)
+                case 6:
+                    row.bfd = (("enable", "false"),)
 
     def hand_changes_flows(self, number: int) -> None:
         """One is deleted, one lets everything pass, and one bears vnetd's cookie and is not vnetd's."""

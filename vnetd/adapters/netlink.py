@@ -25,7 +25,7 @@ from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
 from vnetd.model.names import IpInterface
 from vnetd.model.shaping import Leaf
-from vnetd.model.state import USERSPACE, Host, Link, Quiet
+from vnetd.model.state import USERSPACE, Host, Learned, Link, Quiet
 from vnetd.settings import Settings
 
 LOG = logging.getLogger("vnetd.netlink")
@@ -37,10 +37,11 @@ _LINK_EVENTS = frozenset({"RTM_NEWLINK", "RTM_DELLINK"})
 
 
 class Netlink:
-    """This host's network as the kernel has it, with the settings that go with it."""
+    """This host's network as the kernel has it, with the settings that go with it, and what ``learned`` says of its peers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, learned: Callable[[], Learned] = Learned) -> None:
         self._settings = settings
+        self._learned = learned
         self._route = IPRoute()
         self._quiet = QuietLinks(userspace=settings.datapath_type == USERSPACE)
         self._leaves = Leaves()
@@ -64,6 +65,7 @@ class Netlink:
             datapath=self._settings.datapath_type,
             tunnel_bridge=self._settings.tunnel_bridge,
             local_address=self._settings.local_address,
+            learned=self._learned(),
         )
 
     def forget(self) -> None:

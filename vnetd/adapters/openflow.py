@@ -24,12 +24,19 @@ from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import FRAGMENTS, Meter, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
+from vnetd.tunnels import PortCount
 
 RUNDIR = Path("/run/openvswitch")
 TIMEOUT = 10
 
 _COOKIE = re.compile(r"^cookie=(0x[0-9a-f]+)")
+_ALL_BUT_TOP = "0x7fffffffffffffff"
 _COUNTERS = re.compile(r"cookie=0x([0-9a-f]+), .*n_packets=(\d+), n_bytes=(\d+),.*?(?:in_port=(\d+)|reg1=0x([0-9a-f]+)|actions=)")
+_SENDER = re.compile(r",reg5=0x([0-9a-f]+)/0xffff,in_port=")
+_COUNT = r"(\d+|\?)"
+_PORT_COUNTS = re.compile(
+    rf"port +(\d+): rx pkts={_COUNT}, bytes={_COUNT}, drop={_COUNT}.*\n +tx pkts={_COUNT}, bytes={_COUNT}, drop={_COUNT}"
+)
 
 
 class OpenFlow:
@@ -119,8 +126,22 @@ class OpenFlow:
             if match := _COUNTERS.search(line):
                 cookie, packets, octets, port, register = match.groups()
                 number = int(port) if port else int(register, 16) if register else None
-                found.append(FlowCount(int(cookie, 16), number, int(packets), int(octets)))
+                sender = _SENDER.search(line)
+                found.append(FlowCount(int(cookie, 16), number, int(packets), int(octets), int(sender[1], 16) if sender else None))
         return found
+
+    def port_counts(self, bridge: str) -> dict[int, PortCount]:
+        """What each port of ``bridge`` has counted, by its number; what a port does not count is 0."""
+        return read_port_counts(_ofctl("dump-ports", bridge))
+
+
+def read_port_counts(text: str) -> dict[int, PortCount]:
+    """What ``ovs-ofctl dump-ports`` prints, as values; a question mark stands for what is not counted."""
+    found = {}
+    for match in _PORT_COUNTS.finditer(text):
+        number, *counts = (int(count) if count != "?" else 0 for count in match.groups())
+        found[number] = PortCount(*counts)
+    return found
 
 
 def _management(bridge: str) -> Path:
@@ -134,9 +155,13 @@ def _complain(refused: Mapping[int, str]) -> None:
 
 
 def _cookie_of(line: str) -> str:
-    """The flow's cookie as a condition, so that a flow somebody has just put in its place is left alone."""
+    """The flow's cookie as a condition, so that a flow somebody has just put in its place is left alone.
+
+    By the whole cookie Open vSwitch goes through all flows that have it, for each that it deletes: thousands that it has
+    learned held its main thread for so long that BFD sessions ended. Without the top bit, which no flow of vnetd's has, it does not.
+    """
     match = _COOKIE.match(line)
-    return f"cookie={match[1]}/-1," if match else ""
+    return f"cookie={match[1]}/{_ALL_BUT_TOP}," if match else ""
 
 
 def _ofctl(*arguments: str, stdin: str | None = None) -> str:

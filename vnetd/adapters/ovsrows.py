@@ -79,10 +79,13 @@ def seen_port(row: Any, bridge: str) -> SeenPort:
         shape=_shape(row.qos),
         policing=max(map(_policing, interfaces)),
         members=() if alone else tuple(one.name for one in interfaces),
+        bfd=tuple(sorted(interfaces[0].bfd.items())) if mark == Role.TUNNEL else (),
         bond=() if alone else tuple((column, first(getattr(row, column)) or "") for column in BOND_COLUMNS),
     )
     if alone:
-        return SeenPort(port, mark in set(Role), first(interfaces[0].ofport), first(interfaces[0].error) or "")
+        one = interfaces[0]
+        state, why = one.bfd_status.get("state", ""), one.bfd_status.get("diagnostic", "")
+        return SeenPort(port, mark in set(Role), first(one.ofport), first(one.error) or "", bfd_state=state, bfd_why=why)
     members = tuple(SeenMember(one.name, first(one.ofport), first(one.error) or "", first(one.lacp_current)) for one in interfaces)
     error = "; ".join(f"{one.name}: {one.error}" for one in members if one.error)
     return SeenPort(port, mark in set(Role), None, error, members)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from vnetd.intent.answers import add_answers
 from vnetd.intent.bridges import add_network, seniority
 from vnetd.intent.claims import merged
 from vnetd.intent.draft import Draft
@@ -32,4 +33,5 @@ def desire(inventory: Inventory, host: Host, rows: Rows) -> Desired:
     add_joints(draft)
     for nic in merged(inventory.nics, rows):
         draft.attempt("port", nic.tap or f"of {nic.owner} {nic.mac}", partial(add_guest, draft, nic))
+    add_answers(draft)
     return draft.finish()

@@ -8,9 +8,10 @@ from functools import cached_property
 
 from vnetd.errors import WorldError
 from vnetd.model.names import IpAddress, IpPrefix, Mac
-from vnetd.model.network import Inventory, Network, OverlayType, Problem, Vlan
+from vnetd.model.network import Inventory, Network, Overlay, OverlayType, Problem, Vlan
 from vnetd.model.state import (
     TUNNELS,
+    Answer,
     Bridge,
     Desired,
     GuestWire,
@@ -25,6 +26,7 @@ from vnetd.model.state import (
     SegmentWire,
     TunnelFacts,
 )
+from vnetd.mtu import tunnel_words, within
 from vnetd.policy import pools_of
 
 
@@ -37,6 +39,7 @@ class Wires:
     uplinks: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)
     joints: list[str] = field(default_factory=list)
+    answers: tuple[Answer, ...] = ()
 
     def finished(self) -> NetworkWiring:
         return NetworkWiring(
@@ -47,7 +50,26 @@ class Wires:
             isolating=any(network.isolating for network in self.networks),
             joints=tuple(sorted(self.joints)),
             pools=tuple(pool for network in self.networks for pool in pools_of(network)),
+            answers=self.answers,
         )
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """What carries a bridge's frames to other hosts, and the largest frame in bytes, tags and all."""
+
+    network: str
+    overlay: Overlay
+    version: int
+    room: int
+
+    def fits(self, vlan: Vlan) -> int:
+        """The largest packet in bytes of a port in this VLAN."""
+        return self.room - within(vlan)
+
+    def words(self, vlan: Vlan) -> str:
+        """What it is, for people."""
+        return tunnel_words(self.overlay, vlan, self.version)
 
 
 @dataclass
@@ -75,7 +97,12 @@ class Draft:
     links_up: set[str] = field(default_factory=set)
     guests: dict[str, PortFacts] = field(default_factory=dict)
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
+    deciders: dict[str, tuple[Network, Overlay]] = field(default_factory=dict)
+    """Of the networks that share a tunnel, the first: its overlay says how packets are put into it, and how it is watched."""
     locals: dict[str, IpAddress] = field(default_factory=dict)
+    carriers: dict[str, Carrier] = field(default_factory=dict)
+    """The measured overlay of each bridge that has one."""
+    mtus: dict[str, int] = field(default_factory=dict)
 
     def attempt(self, kind: str, name: str, action: Callable[[], None]) -> None:
         """Run ``action``; what it raises is a problem of this object alone."""
@@ -163,5 +190,6 @@ class Draft:
             guests=self.guests,
             tunnels=self.tunnels,
             locals=self.locals,
+            mtus=self.mtus,
             problems=tuple(sorted(set(self.problems))),
         )

@@ -10,6 +10,7 @@ from vnetd.intent.draft import Draft
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
 from vnetd.model.state import USERSPACE, GuestWire, Port, PortFacts, Role
+from vnetd.mtu import USUAL
 from vnetd.policy import bandwidth_of, guest_wire, shape
 
 
@@ -50,10 +51,11 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         role=Role.GUEST,
         vlan=wire.vlan,
         ids=_ids(nic),
-        mtu=nic.mtu,
+        mtu=_mtu(draft, nic, wire, home),
         shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
     _note_twins(draft, wire, home)
+    _note_mtu(draft, nic, wire, home)
     draft.wires[home].guests.append(wire)
     if nic.owner_uuid is None:
         # A tap of ovs-ifup's: libvirt sets its own taps up, and knows when they should be down.
@@ -110,6 +112,29 @@ def _note_twins(draft: Draft, wire: GuestWire, home: str) -> None:
         if other != wire.port:
             text = claim if isinstance(claim, str) else written(claim)
             draft.notice("port", wire.port, f"its {what} {text} is {other}'s too; give each NIC its own")
+
+
+def _mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> int | None:
+    """The tap's MTU: what the overlay carries, and never less than the guest may send.
+
+    Open vSwitch's userspace datapath loses what is larger than the tap's MTU as it comes in, where nothing counts it.
+    """
+    if nic.mtu is not None or draft.by_bridge[home].overlay is None:
+        return nic.mtu
+    # Before the path is known, and while this host has no address there, it is what most paths make it: a row less to change.
+    return max(draft.carriers[home].fits(wire.vlan), USUAL) if home in draft.carriers else USUAL
+
+
+def _note_mtu(draft: Draft, nic: Nic, wire: GuestWire, home: str) -> None:
+    """A guest that may send larger packets than the overlay carries, and the element that hands it the MTU."""
+    carrier = draft.carriers.get(home)
+    if carrier is None or (nic.mtu or USUAL) <= carrier.fits(wire.vlan):
+        return
+    fits, has = carrier.fits(wire.vlan), f"its MTU is {nic.mtu}" if nic.mtu else f"it has no <mtu>, so that its MTU is {USUAL}"
+    text = (
+        f"{has}, and network {carrier.network} carries {fits} ({carrier.words(wire.vlan)}); write <mtu size='{fits}'/> in its <interface>"
+    )
+    draft.notice("port", wire.port, text)
 
 
 def _ids(nic: Nic) -> tuple[tuple[str, str], ...]:

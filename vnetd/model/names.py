@@ -20,6 +20,9 @@ IfName = NewType("IfName", str)
 Mac = NewType("Mac", str)
 """A unicast, non-zero Ethernet address (IEEE 802), lower case with colons."""
 
+HostName = NewType("HostName", str)
+"""A name that is looked up: labels of letters, digits and hyphens (RFC 1123, section 2.1), lower case."""
+
 IpAddress = IPv4Address | IPv6Address
 IpPrefix = IPv4Network | IPv6Network
 """One address (of full length) or all those of a prefix."""
@@ -32,6 +35,9 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029/]{1,255}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
+_HOST_LABEL = r"[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
+_HOSTNAME = re.compile(rf"({_HOST_LABEL}\.)*(?!0[xX][0-9A-Fa-f]*$)(?=[0-9A-Za-z-]*[A-Za-z]){_HOST_LABEL}")
+"""The last label is no number, in hexadecimal either, or a slip in an IPv4 address would be a name that is looked up forever."""
 _UNUSABLE = frozenset({"all", "default", "lo"})
 
 _NOBODYS = tuple(
@@ -101,6 +107,15 @@ def address(text: str, where: str) -> IpAddress:
         # One host would have two spellings here, of which no interface ever carries this one.
         raise InputError(f"{where}: {shown(text)} is an IPv4 address inside an IPv6 one; write {mapped}")
     return value
+
+
+def address_or_name(text: str, where: str) -> IpAddress | HostName:
+    """One unicast IP address, or a host name that has one. Raises InputError."""
+    if not _HOSTNAME.fullmatch(text):
+        return address(text, where)
+    if len(text) > 253:
+        raise InputError(f"{where}: {shown(text)} is longer than a host name can be; write at most 253 characters")
+    return HostName(text.lower())
 
 
 def prefix(text: str, where: str) -> IpPrefix:

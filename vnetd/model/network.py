@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vnetd.model.names import IfName, IpAddress, IpPrefix, Mac
+from vnetd.model.names import HostName, IfName, IpAddress, IpPrefix, Mac
 
 
 class VlanMode(StrEnum):
@@ -134,10 +134,40 @@ class OverlayType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A hypervisor of an overlay and the address its tunnels end at (its VTEP)."""
+    """A hypervisor of an overlay and the address its tunnels end at (its VTEP), or the name that this is looked up by."""
 
     name: str
-    address: IpAddress
+    address: IpAddress | HostName
+
+
+@dataclass(frozen=True, slots=True)
+class Encapsulation:
+    """How packets are put into tunnels; ``None`` is Open vSwitch's own way (ovs-vswitchd.conf.db(5), options of tunnels).
+
+    ``csum``: a checksum over what is inside (RFC 2784; UDP's for VXLAN and Geneve). ``df``: the outer
+    packet must not be fragmented. ``ttl`` (1 to 255) and ``tos`` (0 to 252, the ECN bits
+    zero) are numbers, or "inherit" for those of the packet inside.
+    """
+
+    csum: bool | None = None
+    df: bool | None = None
+    ttl: str | None = None
+    tos: str | None = None
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """What of it is said, as keys and values of Interface.options."""
+        flags = (("csum", self.csum), ("df_default", self.df))
+        words = [(key, "true" if flag else "false") for key, flag in flags if flag is not None]
+        return (*words, *((key, text) for key, text in (("tos", self.tos), ("ttl", self.ttl)) if text is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Bfd:
+    """How a tunnel is watched (RFC 5880): a packet each ``interval`` ms; after ``multiplier`` of them missed the peer is dead."""
+
+    interval: int = 300
+    multiplier: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +177,11 @@ class Overlay:
     type: OverlayType
     segment: int
     peers: tuple[Peer, ...]
+    encapsulation: Encapsulation = Encapsulation()
+    bfd: Bfd | None = Bfd()
+    """None where nobody watches the tunnels, and all peers are held to be alive."""
+    responder: bool = True
+    """Whether each host answers for the network's bindings when its guests ask who has an address."""
 
     @property
     def isolated_segment(self) -> int:

@@ -80,6 +80,8 @@ class Port:
     policing: int = 0
     members: tuple[str, ...] = ()
     bond: tuple[tuple[str, str], ...] = ()
+    bfd: tuple[tuple[str, str], ...] = ()
+    """How a tunnel is watched: Interface.bfd, keys and values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,18 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What guests of this host are told when they ask everybody who has ``address``.
+
+    ``vlan`` is the VLAN in which they are told, 0 untagged; None means in any in which ``mac`` has been heard lately.
+    """
+
+    mac: Mac
+    address: IpAddress
+    vlan: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkWiring:
     """One network's bridge: its guests and the ports that lead elsewhere.
 
@@ -172,6 +186,7 @@ class NetworkWiring:
     isolating: bool = False
     joints: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +216,33 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelWire:
+    """What the pipeline must know about a tunnel: whether its peer is ``alive``, and how much fits through.
+
+    ``room`` is the length in bytes of the largest frame, tags and all, that the path to the
+    peer carries inside the tunnel; None where that is not known, or the underlay may fragment.
+    """
+
+    alive: bool = True
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelFacts:
-    """What ``status`` tells about a tunnel port."""
+    """A tunnel port: its ends, who and what it is for, and how it is.
+
+    ``path_mtu`` is the largest IP packet in bytes that gets to the peer whole, None until that was measured.
+    """
 
     type: OverlayType
     local: IpAddress
     remote: IpAddress
     peers: tuple[str, ...]
     networks: tuple[str, ...]
+    watched: bool = True
+    """Whether BFD tells if the peer is alive."""
+    wire: TunnelWire = TunnelWire()
+    path_mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +268,13 @@ class Desired:
     guests: Mapping[str, PortFacts] = field(default_factory=dict)
     tunnels: Mapping[str, TunnelFacts] = field(default_factory=dict)
     locals: Mapping[str, IpAddress] = field(default_factory=dict)
+    mtus: Mapping[str, int] = field(default_factory=dict)
+    """The largest packet in bytes that every port of a network can send to every living peer, by the network's name."""
     problems: tuple[Problem, ...] = ()
+
+    def behind(self, patch: str) -> str:
+        """The bridge at the other end of a patch."""
+        return self.ports[dict(self.ports[patch].options)["peer"]].bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +314,10 @@ class SeenPort:
     ofport: int | None = None
     error: str = ""
     members: tuple[SeenMember, ...] = ()
+    bfd_state: str = ""
+    """Of a tunnel that is watched: admin_down, down, init or up; "" before Open vSwitch has said."""
+    bfd_why: str = ""
+    """What ended the last session, in the words of RFC 5880, section 4.1."""
 
     @property
     def live(self) -> bool:
@@ -363,6 +407,30 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Path:
+    """The way to a remote: bytes of the largest IP packet that gets there unfragmented, and the round trip in milliseconds.
+
+    The round trip is None where the path is known from before this process, and has not been measured since.
+    """
+
+    mtu: int
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was found out by asking, and takes time to find out anew: path MTUs in bytes by remote, and addresses by host name.
+
+    ``silent`` are remotes that answer no probe, ``failing`` names that cannot be looked up now, and why.
+    """
+
+    paths: Mapping[IpAddress, int] = field(default_factory=dict)
+    names: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
+    silent: frozenset[IpAddress] = frozenset()
+    failing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What this host is: its addresses, its links, the NIC of its default route and its settings."""
 
@@ -374,6 +442,7 @@ class Host:
     local_address: IpAddress | None = None
     carried: Mapping[str, tuple[IpInterface, ...]] = field(default_factory=dict)
     """The addresses of each link that has any."""
+    learned: Learned = Learned()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     TO_POOL   46  the limit that its portgroup's ports share on what they get, or else its network's
     TO_POOL_ALL 47  its network's, where the portgroup has one too
     OUTPUT    48  out of the port in PORT
+    ANSWER    49  a guest asks everybody for an address that is bound: whose MAC it is
     LIMIT     50  nobody is known for it, or it is for many: the port's limit on that
     CAST      51  whether a frame for many holds a packet for many
     FLOOD     52  one copy for each port of the VLAN that may have it, with the VLAN's tag
@@ -34,6 +35,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     COPY      55  the copies of FLOOD that must not have a second tag
     SERVICE   56  for a dot1q-tunnel port: to STRIP, from where the frame comes back whatever becomes of it there
     STRIP     57  the service VLAN's tag off, and the frame parsed again
+    REPLY     58  the question turned around into its answer, which goes to the asker by DELIVER
     REFUSE    60  a frame to be dropped, for the account of the port that sent it
     DROP      61  by REASON, counted for all ports, and for PORT by a flow that the switch makes itself
     COUNTED   62  those flows: (PORT, REASON)
@@ -42,14 +44,21 @@ The tunnel bridge, one per host:
 
     CLASSIFY   0  by port: a network's patch gets its segment, a tunnel goes to SEGMENT
     SEGMENT   20  (peer, segment) to its network: learn where the sender is, hand the frame to the patch and to nothing else
-    UNICAST   30  what was learned: (network, VLAN, MAC) to the tunnel it was seen behind; broadcast and strangers go on
-    FLOOD     40  one copy to each of the network's peers
+    UNICAST   30  what was learned: (network, VLAN, MAC) to the tunnel it was seen behind
+    TUNNEL    35  out of the tunnel in PORT, if the path to its peer carries the frame; broadcast and strangers go on
+    SIZED     36  what it does not carry goes to REFUSE
+    FLOOD     40  one copy to each of the network's living peers
+    COPIES    41  those copies, if each of them can be carried
+    REFUSE    60  a frame to be dropped, parsed again: its way was worked out for frames of any size, and only this one counts
+    DROP      61  by REASON, counted for the guest's port in SENDER by a flow that the switch makes itself
+    COUNTED   62  those flows: (patch, SENDER, REASON)
 
 What comes from a tunnel reaches only SEGMENT, whose flows lead only to patches, so
 no frame ever goes from tunnel to tunnel and the mesh has no loops.
 
 Whose frames come from an isolated port is marked in pkt_mark, the one field that a
-patch leaves alone; between hosts it travels as a second segment of the network.
+patch leaves alone; between hosts it travels as a second segment of the network. The number of the port that a
+frame came by is in the upper half of pkt_mark while it crosses the patch to the tunnels.
 
 Open vSwitch looks at one tag (vlan-limit=1, its default); a second one shows as the
 EtherType of what stands behind the first, in which all checks here trust. Where it
@@ -96,6 +105,7 @@ class Table(IntEnum):
     TO_POOL = 46
     TO_POOL_ALL = 47
     OUTPUT = 48
+    ANSWER = 49
     LIMIT = 50
     CAST = 51
     FLOOD = 52
@@ -104,6 +114,7 @@ class Table(IntEnum):
     COPY = 55
     SERVICE = 56
     STRIP = 57
+    REPLY = 58
     REFUSE = 60
     DROP = 61
     COUNTED = 62
@@ -115,7 +126,13 @@ class TunnelTable(IntEnum):
     CLASSIFY = 0
     SEGMENT = 20
     UNICAST = 30
+    TUNNEL = 35
+    SIZED = 36
     FLOOD = 40
+    COPIES = 41
+    REFUSE = 60
+    DROP = 61
+    COUNTED = 62
 
 
 AGAIN = 0x766E6574
@@ -124,7 +141,10 @@ AGAIN = 0x766E6574
 APART = AGAIN + 1
 """The number of the group that leads to STRIP, and whose end is no more than its own."""
 
-OUR_GROUPS = frozenset({AGAIN, APART})
+ANEW = AGAIN + 2
+"""The number of the group by which the tunnel bridge parses a frame again before it is dropped; it leads to DROP."""
+
+OUR_GROUPS = frozenset({AGAIN, APART, ANEW})
 
 
 class Fact(IntEnum):
@@ -162,6 +182,7 @@ class Cookie(IntEnum):
     TOWARD = _BASE | 0x23
     HOST = _BASE | 0x24
     REFUSE = _BASE | 0x25
+    ANSWER = _BASE | 0x26
     SEGMENT = _BASE | 0x30
     UNICAST = _BASE | 0x31
     LEARNED = _BASE | 0x32
@@ -198,6 +219,9 @@ class Reason(IntEnum):
     ISOLATED = 0x51
     NOT_ADDRESSED = 0x52
     HOST = 0x53
+    TOO_LARGE = 0x54
+    WATCH = 0x55
+    DEAD_PEER = 0x56
     FLOOD_LIMIT = 0x60
     NEIGHBOUR_LIMIT = 0x61
     BANDWIDTH = 0x62
@@ -244,6 +268,9 @@ REASONS = {
     Reason.ISOLATED: "isolated port",
     Reason.NOT_ADDRESSED: "not addressed to the guest",
     Reason.HOST: "host out of reach",
+    Reason.TOO_LARGE: "too large for the tunnel",
+    Reason.WATCH: "BFD for a tunnel",
+    Reason.DEAD_PEER: "peer not alive",
     Reason.FLOOD_LIMIT: "flood limit",
     Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
     Reason.BANDWIDTH: "bandwidth limit",
@@ -252,7 +279,8 @@ REASONS = {
 """Why a frame was dropped, in words."""
 
 _OURS = f"cookie=0x{_BASE >> 32:x}"
-_LEARNED = tuple(f"{_OURS}{low:08x}," for low in (0x32, 0x34, 0x35, *(0x0100 | reason for reason in Reason)))
+_KINDS = "|".join(f"{low:04x}" for low in (0x34, 0x35, *(0x0100 | reason for reason in Reason)))
+_LEARNED = re.compile(rf"{_OURS}(?:[0-9a-f]{{4}}{Cookie.LEARNED & 0xFFFF:04x}|0000(?:{_KINDS})),")
 
 
 def is_ours(line: str) -> bool:
@@ -262,17 +290,28 @@ def is_ours(line: str) -> bool:
 
 def is_learned(line: str) -> bool:
     """Whether the switch made the flow itself, by a learn action of vnetd's."""
-    return line.startswith(_LEARNED)
+    return _LEARNED.match(line) is not None
 
 
-_FORMS = re.compile(
-    rf"table={Table.LOOKUP:d}, .* actions=load:0x[0-9a-f]+->NXM_NX_REG1\[0\.\.15\]$|table={Table.COUNTED:d}, .* actions=drop$"
-)
+_COUNTING = re.compile(rf"table={Table.COUNTED:d}, .* actions=drop$")
+_PLACE = r", .* actions=load:0x[0-9a-f]+->NXM_NX_REG1\[0\.\.15\]$"
+_FORMS = re.compile(rf"table={Table.LOOKUP:d}{_PLACE}|{_COUNTING.pattern}")
+_BEHIND = re.compile(rf"table={TunnelTable.UNICAST:d}{_PLACE}")
 
 
 def is_learned_here(line: str) -> bool:
     """Whether the switch may have made the flow on a network's bridge: by hand one could give the cookie to any."""
     return is_learned(line) and _FORMS.search(line) is not None
+
+
+def is_place(line: str) -> bool:
+    """Whether the switch may have made the flow to find somebody behind a tunnel; an earlier vnetd's sent the frame off themselves."""
+    return is_learned(line) and _BEHIND.search(line) is not None
+
+
+def is_count(line: str) -> bool:
+    """Whether the switch may have made the flow to count what it drops for a port."""
+    return is_learned(line) and _COUNTING.search(line) is not None
 
 
 def reason_of(cookie: int, of: str) -> Reason | None:

@@ -198,8 +198,9 @@ def flood_flows(guests: Sequence[GuestWire], always: Sequence[str], pools: Seque
     for vlan, audience in sorted(_audiences(guests).items()):
         for kind in _kinds(audience):
             hearers, match = kind.audience, kind.match(vlan)
-            actions = [*always, *(copy_to(guest, pools) for guest in hearers.tagged)]
-            actions += [f"clone(set_field:<{guest.port}:hex>->reg1,resubmit(,{Table.SERVICE:d}))" for guest in hearers.tunnels]
+            # Open vSwitch 3.1 loses the next frame to be parsed again after one that the tunnel bridge may have to: those come first.
+            actions = [f"clone(set_field:<{guest.port}:hex>->reg1,resubmit(,{Table.SERVICE:d}))" for guest in hearers.tunnels]
+            actions += [*always, *(copy_to(guest, pools) for guest in hearers.tagged)]
             if hearers.alone or hearers.bare:
                 actions.append(f"resubmit(,{Table.COPY:d})")
                 copies = [copy_to(guest, pools) for guest in hearers.alone]

@@ -43,6 +43,16 @@ def has(*facts: Fact) -> str:
     return f"reg3=0x{bits:x}/0x{bits:x}"
 
 
+def number(value: int) -> str:
+    """A number as the switch prints it in a match and an action: hexadecimal, and 0 as 0."""
+    return f"0x{value:x}" if value else "0"
+
+
+def larger_than(size: int) -> str:
+    """The action that asks whether a frame has more than ``size`` bytes, tags and all, and puts the answer into bit 0 of reg0."""
+    return f"check_pkt_larger({size})->NXM_NX_REG0[0]"
+
+
 def refuse(reason: Reason) -> str:
     """The actions that drop a frame for the account of its sender."""
     return f"set_field:0x{reason:x}->reg2,{goto(Table.REFUSE)}"
@@ -86,13 +96,17 @@ class MeterKind(IntEnum):
 
 
 _PLACE = re.compile(r"<([^<>:]+)(?::(\w+))?>")
+_FORMS = {None: "{:d}", "hex": "0x{:x}", "cookie": "{:04x}"}
 _NUMBER = re.compile(r"(?:in_port=|output:)(\d+)")
 _REGISTER = re.compile(r"(?:reg1=|load:)0x([0-9a-f]+)(?:->NXM_NX_REG1\[|/|,| |$)|set_field:0x([0-9a-f]+)->reg1")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Flow:
-    """One flow; ``match`` and ``actions`` are ovs-ofctl text with ports as ``<name>``, or ``<name:hex>`` in a register."""
+    """One flow; ``match`` and ``actions`` are ovs-ofctl text.
+
+    Ports stand there as ``<name>``, in a register as ``<name:hex>`` and in a cookie as ``<name:cookie>``.
+    """
 
     table: int
     priority: int
@@ -110,15 +124,20 @@ class Flow:
 
         def number(found: re.Match[str]) -> str:
             port = numbers[found[1]]
-            if found[2] is None:
-                return str(port)
-            return f"0x{port:x}" if found[2] == "hex" else str(MeterKind[found[2].upper()].number(port))
+            form = _FORMS.get(found[2])
+            return form.format(port) if form else str(MeterKind[found[2].upper()].number(port))
 
         return _PLACE.sub(number, str(self))
 
     def text(self) -> str:
-        """The flow with port names, to read."""
-        return _PLACE.sub(lambda found: found[1] if found[2] in (None, "hex") else f"{found[1]}-{found[2]}", str(self))
+        """The flow with port names, to read. Those in cookies are not told."""
+
+        def name(found: re.Match[str]) -> str:
+            if found[2] == "cookie":
+                return "...."
+            return found[1] if found[2] in _FORMS else f"{found[1]}-{found[2]}"
+
+        return _PLACE.sub(name, str(self))
 
 
 def by_lines(flows: Iterable[Flow], numbers: Mapping[str, int]) -> dict[str, Flow]:

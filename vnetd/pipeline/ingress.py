@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from vnetd.model.names import IpPrefix, Mac, written
+from vnetd.model.names import IpAddress, IpPrefix, Mac, written
 from vnetd.model.network import Guard, Vlan, VlanMode
 from vnetd.model.state import GuestWire, Pool
 from vnetd.pipeline.catalogue import Cookie, Fact, Reason, Table
@@ -57,9 +57,14 @@ def link_local(mac: Mac) -> IPv6Address:
 def shown(prefix: IpPrefix) -> str:
     """A prefix as the switch prints it: RFC 5952, with the last 32 bits of ::/96 in the notation of IPv4."""
     address = prefix.network_address
+    return written(prefix).replace(str(address), shown_address(address))
+
+
+def shown_address(address: IpAddress) -> str:
+    """An address as the switch prints it: see ``shown``."""
     if isinstance(address, IPv6Address) and 0xFFFF < int(address) <= 0xFFFF_FFFF:
-        return written(prefix).replace(str(address), f"::{IPv4Address(int(address))}")
-    return written(prefix)
+        return f"::{IPv4Address(int(address))}"
+    return str(address)
 
 
 def own_addresses(guest: GuestWire) -> tuple[IpPrefix, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vnetd.model.state import GuestWire, Meter, NetworkWiring, Pool
 from vnetd.pipeline.catalogue import Cookie, Reason, Table
-from vnetd.pipeline.flow import PORT_HEX, Flow, MeterKind, goto, refuse
+from vnetd.pipeline.flow import PORT_HEX, Flow, MeterKind, goto, larger_than, refuse
 
 _POOL_BASE = 1 << 20
 """Above the meters of all ports: an OpenFlow port number has 16 bits."""
@@ -108,7 +108,7 @@ def inbound_flows(guest: GuestWire, pools: Sequence[Pool]) -> Iterator[Flow]:
         yield Flow(table, 100, port, f"meter:{meter},{goto(Table(table + 1))}", Cookie.LIMIT)
 
 
-_APART = "check_pkt_larger(65535)->NXM_NX_REG0[0]"
+_APART = larger_than(65535)
 """The answer is of no interest. What follows becomes actions inside the question, and there a meter ends no others.
 
 A clone alone would not do: Open vSwitch makes none in the data plane where it can take back what the

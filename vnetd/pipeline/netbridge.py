@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from vnetd.model.network import VlanMode
 from vnetd.model.state import Group, NetworkWiring
+from vnetd.pipeline.answer import answer_flows
 from vnetd.pipeline.deliver import parsing_groups
 from vnetd.pipeline.flow import Flow
 from vnetd.pipeline.ingress import guest_ingress, shared_ingress
@@ -15,7 +16,7 @@ from vnetd.pipeline.switching import refusal_flows, switching_flows
 
 def network_flows(wiring: NetworkWiring, live: Collection[str]) -> list[Flow]:
     """All flows of a network's bridge whose ports are ``live``."""
-    flows = [*shared_ingress(), *shared_limits(), *switching_flows(wiring, live), *refusal_flows()]
+    flows = [*shared_ingress(), *shared_limits(), *switching_flows(wiring, live), *answer_flows(wiring, live), *refusal_flows()]
     for guest in wiring.guests:
         if guest.port in live:
             flows.extend(guest_ingress(guest, wiring.pools))

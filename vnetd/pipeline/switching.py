@@ -36,6 +36,9 @@ TUNNEL_PACKETS = (
 
 A first fragment of IPv6 that ends before the ports shows them as 0."""
 
+_SIGN = "move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31]"
+"""What tells the tunnel bridge for whose account it drops a frame that no tunnel carries."""
+
 
 def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow]:
     """All flows from LEARN to HOST of a bridge whose ports are ``live``."""
@@ -46,8 +49,10 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     yield from _carrier_flows([*uplinks, *joints, *patches], {*joints, *(uplinks if wiring.isolating else ())})
     for name in joints:
         yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), f"{_unmarked(wiring)}{goto(Table.OUTPUT)}", Cookie.DELIVER)
-    for name in (*uplinks, *patches):
+    for name in uplinks:
         yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), goto(Table.OUTPUT), Cookie.DELIVER)
+    for name in patches:
+        yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), f"{_SIGN},{goto(Table.OUTPUT)}", Cookie.DELIVER)
     yield from _host_flows(wiring, uplinks)
     yield from _learn_flows()
     yield from deliver_shared()
@@ -64,8 +69,10 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
             yield Flow(Table.LIMIT, 100, f"in_port=<{guest.port}>", actions, Cookie.LIMIT)
     yield from _cast_flows()
     always = [f"resubmit(,{Table.HOST:d})"] if wiring.host or uplinks else []
-    always += [f"output:<{name}>" for name in (*uplinks, *patches)]
+    always += [f"output:<{name}>" for name in uplinks]
+    # Joints before the patch: behind them may be dot1q-tunnel ports, which must come before what the tunnel bridge asks (see flood_flows).
     always += [(f"clone({_unmarked(wiring)}output:<{name}>)" if wiring.isolating else f"output:<{name}>") for name in joints]
+    always += [f"clone({_SIGN},output:<{name}>)" for name in patches]
     yield from flood_flows(guests, always, wiring.pools)
     yield from _station_flows(guests)
 

@@ -6,9 +6,10 @@ from collections import Counter
 
 from lxml import etree
 
+from vnetd.errors import InputError
 from vnetd.model import names
 from vnetd.model.names import Mac
-from vnetd.model.network import Binding, Network, Overlay, OverlayType, Peer
+from vnetd.model.network import Bfd, Binding, Encapsulation, Network, Overlay, OverlayType, Peer
 from vnetd.xmlread import limits, parts
 from vnetd.xmlread.gate import NETWORK_NS, parse
 from vnetd.xmlread.interface import MAX_ADDRESSES
@@ -17,7 +18,11 @@ from vnetd.xmlread.portgroup import portgroups
 from vnetd.xmlread.uplink import patches_of, refuse_two_ways, uplink_of
 
 _overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
-MAX_PEERS = 4096
+MAX_PEERS = 500
+"""A broadcast has a copy for each in the data plane, whose lists end at 64 KiB: past that Open vSwitch 3.1 leaves copies out, or aborts.
+
+A copy takes 76 bytes for GRE over IPv4 and 104 for VXLAN over IPv6, and 8 for each action more of the underlay's bridge.
+"""
 MAX_BINDINGS = 65536
 
 
@@ -92,7 +97,7 @@ def _overlay(ours: Node) -> Overlay | None:
     node = ours.child("overlay", NETWORK_NS)
     if node is None:
         return None
-    node.strict(NETWORK_NS, ("type", "segment"), ("peer",))
+    node.strict(NETWORK_NS, ("type", "segment", "csum", "df", "ttl", "tos", "responder"), ("peer", "bfd"))
     kind = node.need("type", _overlay_type)
     segment = node.need("segment", lambda text, where: names.number(text, 0, kind.segment_limit, where))
     children = list(node.children("peer", NETWORK_NS))
@@ -101,9 +106,38 @@ def _overlay(ours: Node) -> Overlay | None:
     if len(children) > MAX_PEERS:
         raise node.error(f"has {len(children)} peers; write at most {MAX_PEERS}")
     peers = _peers(children)
-    if len({peer.address.version for peer in peers}) > 1:
+    if len({peer.address.version for peer in peers if not isinstance(peer.address, str)}) > 1:
         raise node.error("mixes IPv4 and IPv6 peers, between which no tunnel can be; write one kind")
-    return Overlay(kind, segment, peers)
+    encapsulation = Encapsulation(
+        csum=node.may("csum", names.yes_no), df=node.may("df", names.yes_no), ttl=node.may("ttl", _ttl), tos=node.may("tos", _tos)
+    )
+    responder = node.may("responder", names.yes_no)
+    return Overlay(kind, segment, peers, encapsulation, _bfd(node), responder is not False)
+
+
+def _ttl(text: str, where: str) -> str:
+    return text if text == "inherit" else str(names.number(text, 1, 255, where))
+
+
+def _tos(text: str, where: str) -> str:
+    """The six bits of the DSCP where they stand in the octet, the two of ECN zero (RFC 2474, RFC 3168)."""
+    if text == "inherit":
+        return text
+    value = names.number(text, 0, 252, where)
+    if value % 4:
+        raise InputError(f"{where}: {text} has bits of ECN set, which are always those of the packet inside; write {value - value % 4}")
+    return str(value)
+
+
+def _bfd(overlay: Node) -> Bfd | None:
+    node = overlay.child("bfd", NETWORK_NS)
+    if node is None:
+        return Bfd()
+    node.strict(NETWORK_NS, ("enabled", "interval", "multiplier"), ())
+    interval = node.may("interval", lambda text, where: names.number(text, 50, 60000, where))
+    multiplier = node.may("multiplier", lambda text, where: names.number(text, 1, 255, where))
+    usual = Bfd()
+    return None if node.may("enabled", names.yes_no) is False else Bfd(interval or usual.interval, multiplier or usual.multiplier)
 
 
 def _peers(children: list[Node]) -> tuple[Peer, ...]:
@@ -111,7 +145,7 @@ def _peers(children: list[Node]) -> tuple[Peer, ...]:
     taken: dict[object, str] = {}
     for child in children:
         child.strict(NETWORK_NS, ("name", "address"), ())
-        peer = Peer(child.need("name", names.label), child.need("address", names.address))
+        peer = Peer(child.need("name", names.label), child.need("address", names.address_or_name))
         for key in (peer.name, peer.address):
             if key in taken:
                 other = names.shown(taken[key])

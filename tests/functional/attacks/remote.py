@@ -11,10 +11,10 @@ from labkit.hypervisor import PROJECT, Lab
 
 
 class Agent:
-    """A host's agent, as JSON lines to and from it."""
+    """A host's agent, as JSON lines to and from it. ``program`` may be another than the one beside this file."""
 
-    def __init__(self, lab: Lab, host: str) -> None:
-        command = [str(PROJECT / ".venv/bin/python"), "-IS", str(Path(__file__).with_name("agent.py"))]
+    def __init__(self, lab: Lab, host: str, program: Path | None = None) -> None:
+        command = [str(PROJECT / ".venv/bin/python"), "-IS", str(program or Path(__file__).with_name("agent.py"))]
         self._process = subprocess.Popen(lab.command(host, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, do: str, **words: Any) -> None:

@@ -68,6 +68,7 @@ class Stage:
             self.world.on(host, f"ip link set {bridge} up")
             real = self.agents[host].call("listen", name=name, device=bridge)["mac"]
             self.real[mac(cast.BRIDGE_MACS[name])] = mac(real)
+        self.world.wait_for_tunnels(*cast.HOSTS)
         self.introduce()
 
     def start_guests(self) -> None:

@@ -50,6 +50,8 @@ class Stage:
         for host in HOSTS:
             taps = " ".join(port.tap for arena in self.arenas for port in arena.ports if port.host == host)
             self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+        if any(arena.way == "gre" for arena in self.arenas):
+            self.world.wait_for_tunnels(*HOSTS)
         for arena in self.arenas:
             for port in arena.ports:
                 if port.sends:
@@ -76,6 +78,13 @@ class Stage:
         outcome.wire = [frame for frame in found if frame is not None]
         return outcome
 
+    def send(self, arena: Arena, sender: Port, frames: Sequence[bytes], outcome: Outcome) -> None:
+        """Send no more than a chunk of frames, and take what arrives of them at the ports of all networks."""
+        assert not self.agents[sender.host].call("send", name=sender.tap, frames=[frame.hex() for frame in frames])["errors"]
+        # What the switch handles in one batch can overtake; the second sentinel is always of a later one.
+        for _ in range(2):
+            self._sentinel(arena, sender, outcome)
+
     def end(self) -> None:
         for agent in self.agents.values():
             agent.end()
@@ -86,11 +95,7 @@ class Stage:
                 continue
             for chunk in _chunks(shots(sender, arena, cast), CHUNK):
                 outcome.shots += chunk
-                frames = [shot.frame.hex() for shot in chunk]
-                assert not self.agents[sender.host].call("send", name=sender.tap, frames=frames)["errors"]
-                # What the switch handles in one batch can overtake; the second sentinel is always of a later one.
-                for _ in range(2):
-                    self._sentinel(arena, sender, outcome)
+                self.send(arena, sender, [shot.frame for shot in chunk], outcome)
 
     def _introduce(self, arena: Arena, port: Port) -> None:
         """The port speaks in all of its VLANs. A tunnel loses the first frame to a new neighbour."""

@@ -19,10 +19,12 @@ DESCRIPTION = """A lab of whole hypervisors on one machine, each with its own li
   lab exec hv1 -- virsh list                    a command on a hypervisor
   lab guest hv1 vm1 --network blue --portgroup vlan-10 --address 10.0.0.1/24
   lab run vm1 -- ping -c1 10.0.0.2              a command inside a guest, wherever it runs
+  lab cut hv2 and lab mend hv2                  take hv2 off the underlay, and put it back
+  lab mtu 1400                                  the underlay's MTU, the hypervisors' NICs' too
   lab status
   lab down                                      and nothing is left
 
-hvN has the address 192.0.2.(10+N) on the underlay, and a second NIC, eth1, on a trunk
+hvN has the addresses 192.0.2.(10+N) and 2001:db8::(10+N) on the underlay, and a second NIC, eth1, on a trunk
 that joins all hosts. --prefix (or VNETD_LAB) keeps several labs apart.
 """
 
@@ -59,7 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start hypervisors; those that run are left as they are")
     up.add_argument("count", type=int)
     up.add_argument("--no-daemon", action="store_true", help="install vnetd, but do not start it")
+    up.add_argument("--mtu", type=int, default=1500, help="of the hypervisors' NICs on the underlay (default: %(default)s)")
     up.set_defaults(action=_up)
+    for name, words, action in (("cut", "take a hypervisor off the underlay", _cut), ("mend", "put it back", _mend)):
+        wire = commands.add_parser(name, help=words)
+        wire.add_argument("host")
+        wire.set_defaults(action=action)
+    mtu = commands.add_parser("mtu", help="change the underlay's MTU")
+    mtu.add_argument("size", type=int)
+    mtu.add_argument("--path-only", action="store_true", help="between the hypervisors, but not of their NICs")
+    mtu.set_defaults(action=_mtu)
     run = commands.add_parser("exec", help="run a command on a hypervisor")
     run.add_argument("host")
     run.set_defaults(action=_exec)
@@ -71,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--mac")
     guest.add_argument("--address", action="append", default=[], metavar="A/LEN", help="an address on eth0; may stand several times")
     guest.add_argument("--vlan", action="append", default=[], metavar="ID:A/LEN", help="a tagged interface inside the guest, for a trunk")
+    guest.add_argument("--mtu", type=int, metavar="BYTES", help="<mtu size='…'/> in the guest's XML")
     guest.set_defaults(action=_guest)
     inside = commands.add_parser("run", help="run a command inside a guest")
     inside.add_argument("name")
@@ -86,7 +98,21 @@ def _up(lab: Lab, arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.count <= 99:
         raise LabError("a lab has 1 to 99 hypervisors")
     with lab.locked():
-        lab.up(arguments.count, daemon=not arguments.no_daemon)
+        lab.up(arguments.count, daemon=not arguments.no_daemon, mtu=arguments.mtu)
+
+
+def _cut(lab: Lab, arguments: argparse.Namespace) -> None:
+    lab.root(arguments.host)
+    lab.cut(arguments.host)
+
+
+def _mend(lab: Lab, arguments: argparse.Namespace) -> None:
+    lab.root(arguments.host)
+    lab.mend(arguments.host)
+
+
+def _mtu(lab: Lab, arguments: argparse.Namespace) -> None:
+    lab.set_mtu(arguments.size, arguments.path_only)
 
 
 def _exec(lab: Lab, arguments: argparse.Namespace) -> int:
@@ -96,7 +122,8 @@ def _exec(lab: Lab, arguments: argparse.Namespace) -> int:
 
 
 def _guest(lab: Lab, arguments: argparse.Namespace) -> None:
-    spec = GuestSpec(arguments.name, arguments.network, arguments.portgroup, arguments.mac, arguments.address, arguments.vlan)
+    given = (arguments.name, arguments.network, arguments.portgroup, arguments.mac, arguments.address, arguments.vlan)
+    spec = GuestSpec(*given, mtu=arguments.mtu)
     start(lab, arguments.host, spec)
 
 

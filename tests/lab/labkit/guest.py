@@ -42,6 +42,8 @@ class GuestSpec:
     metadata: str = ""
     words: Sequence[str] = field(default=())
     """More words for the guest's kernel command line."""
+    mtu: int | None = None
+    """Of its NIC; virtio hands it to the guest."""
     announces: bool = True
     """Whether the guest itself sends gratuitous ARP after a migration, as Linux with virtio does, or leaves that to QEMU's RARP."""
 
@@ -75,10 +77,11 @@ def domain_xml(spec: GuestSpec) -> str:
 def interface_xml(spec: GuestSpec) -> str:
     """The guest's NIC, as a user writes it."""
     group = f" portgroup={quoteattr(spec.portgroup)}" if spec.portgroup else ""
+    mtu = f"<mtu size='{spec.mtu}'/>" if spec.mtu else ""
     return (
         f"<interface type='network'><mac address={quoteattr(spec.hardware_address)}/>"
         f"<source network={quoteattr(spec.network)}{group}/><virtualport type='openvswitch'/>"
-        f"<model type='virtio'/>{DRIVER}</interface>"
+        f"<model type='virtio'/>{mtu}{DRIVER}</interface>"
     )
 
 

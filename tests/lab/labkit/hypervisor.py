@@ -43,12 +43,12 @@ class Lab:
                     yield
                     return
 
-    def up(self, count: int, daemon: bool = True) -> None:
-        """Hypervisors hv1 to hv<count>, those that run already left as they are."""
+    def up(self, count: int, daemon: bool = True, mtu: int = 1500) -> None:
+        """Hypervisors hv1 to hv<count> with NICs of this MTU on the underlay, those that run already left as they are."""
         if not (PROJECT / ".venv/bin/vnetd").exists():
             raise LabError("vnetd is not installed in .venv; run make setup")
         self._make_underlay()
-        starting = [self._start(index, count, daemon) for index in range(1, count + 1) if not self.alive(f"hv{index}")]
+        starting = [self._start(index, count, daemon, mtu) for index in range(1, count + 1) if not self.alive(f"hv{index}")]
         for name, process in starting:
             self._await(name, process)
 
@@ -108,6 +108,26 @@ class Lab:
         """The output of a command inside the hypervisor that must succeed."""
         return run(*self.command(name, command), stdin=stdin, timeout=timeout)
 
+    def cut(self, *names: str) -> None:
+        """Take these hypervisors off the underlay, as when they die: to the others there is no difference."""
+        for name in names:
+            ip("-n", self.underlay, "link", "set", f"{name}-eth0", "down")
+
+    def mend(self, *names: str) -> None:
+        """Undo ``cut``."""
+        for name in names:
+            ip("-n", self.underlay, "link", "set", f"{name}-eth0", "up")
+
+    def set_mtu(self, mtu: int, path_only: bool = False) -> None:
+        """The underlay's MTU from now on: of the hypervisors' NICs too, or only of the path between them, which nobody tells them of.
+
+        What is larger gets lost there without a word, as on a switch.
+        """
+        for name in self.names():
+            ip("-n", self.underlay, "link", "set", f"{name}-eth0", "mtu", str(mtu))
+            if not path_only:
+                ip("-n", f"{self.prefix}-{name}", "link", "set", "eth0", "mtu", str(mtu))
+
     def _make_underlay(self) -> None:
         if self.underlay in try_run("ip", "netns", "list").split():
             return
@@ -116,7 +136,7 @@ class Lab:
             ip("-n", self.underlay, "link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
             ip("-n", self.underlay, "link", "set", bridge, "up")
 
-    def _start(self, index: int, count: int, daemon: bool) -> tuple[str, subprocess.Popen[bytes]]:
+    def _start(self, index: int, count: int, daemon: bool, mtu: int) -> tuple[str, subprocess.Popen[bytes]]:
         name, space = f"hv{index}", f"{self.prefix}-hv{index}"
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,6 +148,9 @@ class Lab:
             end = f"{name}-{device}"
             ip("-n", self.underlay, "link", "add", end, "type", "veth", "peer", "name", device, "netns", space)
             ip("-n", self.underlay, "link", "set", end, "master", bridge, "up")
+            if bridge == "underlay":
+                ip("-n", self.underlay, "link", "set", end, "mtu", str(mtu))
+                ip("-n", space, "link", "set", device, "mtu", str(mtu))
         boot = [
             str(Path(__file__).with_name("boot.sh")),
             name,
