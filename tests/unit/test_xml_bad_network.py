@@ -143,9 +143,9 @@ NETWORKS: list[tuple[str, bytes, tuple[str, ...]]] = [
         ("<vnet:overlay>", "IPv4 and IPv6"),
     ),
     (
-        "501 peers",
-        overlay(peers="".join(f"<vnet:peer name='{n}' address='10.0.{n >> 8}.{n & 255}'/>" for n in range(501))),
-        ("<vnet:overlay>", "501", "500"),
+        "513 peers",
+        overlay(peers="".join(f"<vnet:peer name='{n}' address='10.0.{n >> 8}.{n & 255}'/>" for n in range(513))),
+        ("<vnet:overlay>", "513", "512"),
     ),
     (
         "something in a peer",

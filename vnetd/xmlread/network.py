@@ -18,7 +18,7 @@ from vnetd.xmlread.portgroup import portgroups
 from vnetd.xmlread.uplink import patches_of, refuse_two_ways, uplink_of
 
 _overlay_type = choice(OverlayType, tuple(kind.value for kind in OverlayType))
-MAX_PEERS = 500
+MAX_PEERS = 512
 """A broadcast has a copy for each in the data plane, whose lists end at 64 KiB: past that Open vSwitch 3.1 leaves copies out, or aborts.
 
 A copy takes 76 bytes for GRE over IPv4 and 104 for VXLAN over IPv6, and 8 for each action more of the underlay's bridge.
