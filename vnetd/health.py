@@ -90,9 +90,10 @@ class Health:
                 self._note(name, seen.bfd_state == "up")
         self.looked = True
         self._show({name: dict(seen.port.options).get("remote_ip", name) for name, seen in tunnels.items()})
-        shown = {name: self.past[name].shown for name in tunnels}
-        other = {name: seen for name, seen in tunnels.items() if shown[name] == HELD or (shown[name] == "up" and not seen.bfd_state)}
-        return replace(rows, ports={**rows.ports, **{name: replace(seen, bfd_state=shown[name]) for name, seen in other.items()}})
+        taken = {name: self.past[name].shown for name in tunnels}
+        other = [name for name, state in taken.items() if state == HELD or (state == "up" and not tunnels[name].bfd_state)]
+        changed = {name: replace(tunnels[name], bfd_state=taken[name]) for name in other}
+        return replace(rows, ports={**rows.ports, **changed}) if changed else rows
 
     def since(self, name: str) -> float | None:
         """When a tunnel has come into its state, in seconds since the epoch; None where nobody has seen it."""

@@ -20,7 +20,10 @@ LEARN_SECONDS = 300
 LEARN_LIMIT = 8192
 """Learned flows of a network, for all its peers; beyond it frames go to all of them that live, if they fit to each."""
 
-WATCH = "udp,in_port=<{}>,tp_dst=3784"
+BFD_PORT = "tp_dst=3784"
+"""RFC 5881, 4."""
+
+WATCH = f"udp,in_port=<{{}}>,{BFD_PORT}"
 """What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
 
 COUNTING = (Reason.TOO_LARGE, Reason.WATCH)
@@ -60,7 +63,7 @@ def _entrance_flows(tunnel: str, alive: bool) -> Iterator[Flow]:
         yield Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", actions, Cookie.CLASSIFY)
         return
     # Open vSwitch takes its BFD out by itself, and counts it for the flow all the same.
-    yield Flow(TunnelTable.CLASSIFY, 110, f"udp,tun_id=0,in_port=<{tunnel}>,tp_dst=3784", "drop", Cookie.FLOOD)
+    yield Flow(TunnelTable.CLASSIFY, 110, f"udp,tun_id=0,in_port=<{tunnel}>,{BFD_PORT}", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.CLASSIFY, 100, f"in_port=<{tunnel}>", "drop", Reason.DEAD_PEER.direct)
 
 
