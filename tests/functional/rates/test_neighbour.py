@@ -57,19 +57,26 @@ def _queue(world: World) -> str:
     return world.attempt(HOST, QUEUE).stdout.rpartition(" ")[2].strip()
 
 
+def _told(world: World, command: str) -> str:
+    """What ``vnetctl plan`` says of what a command has broken; where the daemon's look without cause was just then, once more."""
+    for _ in range(2):
+        world.on(HOST, command)
+        told = world.attempt(HOST, "vnetctl", "plan").stdout
+        if told != "nothing to do\n":
+            break
+    return told
+
+
 def test_a_queue_that_was_lost_comes_back(apart: World) -> None:
     """By the next look where somebody took it away by tc, and at once where Open vSwitch made the limit anew."""
     wanted = _queue(apart)
     assert wanted
     for command in ("tc qdisc del dev held0 parent 1:1", "tc qdisc replace dev held0 parent 1:1 pfifo limit 500"):
-        apart.on(HOST, command)
-        assert _queue(apart) != wanted
-        assert apart.attempt(HOST, "vnetctl", "plan").stdout == f"~ link held0: a queue of {wanted} under its limit\n"
+        assert _told(apart, command) == f"~ link held0: a queue of {wanted} under its limit\n"
         apart.on(HOST, "vnetctl", "apply")
         assert _queue(apart) == wanted
         apart.assert_settled(HOST)
-    apart.on(HOST, "tc class change dev held0 parent 1: classid 1:fffe htb rate 10mbit burst 1600")
-    assert "held0" in apart.attempt(HOST, "vnetctl", "plan").stdout
+    assert "held0" in _told(apart, "tc class change dev held0 parent 1: classid 1:fffe htb rate 10mbit burst 1600")
     apart.on(HOST, "vnetctl", "apply")
     apart.assert_settled(HOST)
     apart.on(HOST, "ovs-vsctl clear port held0 qos")
