@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
-.PHONY: setup packages demo test lint types unit explore functional bench clean
+.PHONY: setup packages demo test static lint types unit unit-walks unit-others explore functional bench clean
 
 setup: packages $(VENV)/.ready
 
@@ -20,7 +20,11 @@ $(VENV)/.ready: pyproject.toml setup.py packaging/debian-packages
 demo: setup
 	@tests/lab/demo
 
-test: setup lint types unit functional
+test: setup static unit functional
+
+# Nothing of these waits for anything, so that two processors do two of them at a time.
+static: setup
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint types
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -29,8 +33,15 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
+# The random walks take as long as all the others.
 unit: setup
-	$(PYTEST) tests/unit
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 unit-walks unit-others
+
+unit-walks: setup
+	$(PYTEST) tests/unit/test_walk.py
+
+unit-others: setup
+	$(PYTEST) tests/unit --ignore tests/unit/test_walk.py
 
 explore: setup
 	VNETD_EXPLORE=1 $(PYTEST) tests/unit tests/functional/mesh/test_deaths.py
