@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vnetd.intent import bond_names, desire, joint_names, patch_names
-from vnetd.intent.loops import Joint, refused
+from vnetd.intent.loops import Joint, refused, toward
 from vnetd.model.names import IfName
 from vnetd.model.network import (
     Bandwidth,
@@ -124,7 +124,23 @@ def test_what_is_left_is_a_forest_with_one_way_out_of_each_tree(pairs: list[tupl
         assert ways <= 1 or not (edges or any(joint.foreign and joint.one in group for joint in made))
 
 
+def test_each_bridge_knows_its_neighbour_on_the_way_to_an_end() -> None:
+    joints = [Joint("a", "b"), Joint("c", "b"), Joint("c", "d"), Joint("e", "f"), Joint("d", "br0", foreign=True), Joint("x", "y")]
+    assert toward(joints, {"a", "f", "z"}) == {"b": "a", "c": "b", "d": "c", "e": "f"}
+    assert toward(joints, ()) == {}
+
+
 # Patches between networks, and to somebody's bridge.
+
+
+@pytest.mark.parametrize("far", range(3, 9))
+def test_the_joint_that_leads_to_the_overlay_is_the_last(host: FakeHost, far: int) -> None:
+    """Copies for what is behind the others come before what the tunnel bridge asks. The names are hashes, so their order is chance."""
+    desired = wanted(host, net(1, overlay=OVERLAY), net(2, "br-n1", f"br-n{far}"), net(far), net(9, f"br-n{far}"), net(10, f"br-n{far}"))
+    joints = {bridge: wiring.joints for bridge, wiring in desired.wirings.items()}
+    assert joints["br-n2"] == (joint_names("br-n2", f"br-n{far}")[0], joint_names("br-n2", "br-n1")[0])
+    assert joints[f"br-n{far}"][-1] == joint_names(f"br-n{far}", "br-n2")[0]
+    assert len(joints[f"br-n{far}"]) == 3
 
 
 def test_a_patch_between_networks_is_in_both_wirings_whoever_asks(host: FakeHost) -> None:

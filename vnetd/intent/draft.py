@@ -39,6 +39,8 @@ class Wires:
     uplinks: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)
     joints: list[str] = field(default_factory=list)
+    way_out: str = ""
+    """The joint that leads to the overlay of what is joined."""
     answers: tuple[Answer, ...] = ()
 
     def finished(self) -> NetworkWiring:
@@ -48,7 +50,7 @@ class Wires:
             patches=tuple(sorted(self.patches)),
             host=bool(self.networks[0].policy.host),
             isolating=any(network.isolating for network in self.networks),
-            joints=tuple(sorted(self.joints)),
+            joints=tuple(sorted(self.joints, key=lambda name: (name == self.way_out, name))),
             pools=tuple(pool for network in self.networks for pool in pools_of(network)),
             answers=self.answers,
         )

@@ -7,7 +7,7 @@ from functools import partial
 
 from vnetd.errors import WorldError
 from vnetd.intent.draft import Draft
-from vnetd.intent.loops import Joint, refused
+from vnetd.intent.loops import Joint, refused, toward
 from vnetd.intent.names import joint_names
 from vnetd.model.network import Network, Problem
 from vnetd.model.state import TUNNELS
@@ -28,6 +28,9 @@ def add_joints(draft: Draft) -> None:
             draft.problems.append(Problem("network", network.name, why))
         else:
             draft.attempt("network", network.name, partial(_join, draft, joint))
+    overlaid = {bridge for bridge, wires in draft.wires.items() if wires.networks[0].overlay is not None}
+    for bridge, other in toward((joint for _, joint in wanted if joint not in objections), overlaid).items():
+        draft.wires[bridge].way_out = joint_names(bridge, other)[0]
 
 
 def _want(draft: Draft, network: Network, target: str, wanted: list[tuple[Network, Joint]]) -> None:

@@ -7,7 +7,7 @@ runs the spanning tree protocol: what has no circle by its making needs none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -37,6 +37,23 @@ def refused(joints: Iterable[Joint], exits: Mapping[str, Sequence[str]]) -> dict
         else:
             groups.unite(joint)
             made.add(joint.ends)
+    return found
+
+
+def toward(joints: Iterable[Joint], ends: Collection[str]) -> dict[str, str]:
+    """For each bridge from which made joints lead to one of ``ends``, the next bridge on the way there. There is one end to a group."""
+    near: dict[str, list[str]] = {}
+    for joint in joints:
+        if not joint.foreign:
+            near.setdefault(joint.one, []).append(joint.other)
+            near.setdefault(joint.other, []).append(joint.one)
+    found: dict[str, str] = {}
+    waiting = list(ends)
+    while waiting:
+        bridge = waiting.pop()
+        further = [one for one in near.get(bridge, ()) if one not in found and one not in ends]
+        found.update(dict.fromkeys(further, bridge))
+        waiting += further
     return found
 
 

@@ -174,7 +174,7 @@ class NetworkWiring:
     """One network's bridge: its guests and the ports that lead elsewhere.
 
     ``uplinks`` are NICs, or the patch to a bond's bridge; ``joints`` are patches to other
-    bridges of the host, ``patches`` the one to the tunnels. ``host`` lets guests reach the
+    bridges of the host, that to another's overlay last, ``patches`` the one to the tunnels. ``host`` lets guests reach the
     bridge's own port; ``isolating`` is whether the network has isolated ports, here or on
     another host.
     """

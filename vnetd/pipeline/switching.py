@@ -70,7 +70,8 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     yield from _cast_flows()
     always = [f"resubmit(,{Table.HOST:d})"] if wiring.host or uplinks else []
     always += [f"output:<{name}>" for name in uplinks]
-    # Joints before the patch: behind them may be dot1q-tunnel ports, which must come before what the tunnel bridge asks (see flood_flows).
+    # The patch after the joints, of which that to another bridge's overlay is the last: behind the others may be dot1q-tunnel
+    # ports, which must come before what the tunnel bridge asks (see flood_flows).
     always += [(f"clone({_unmarked(wiring)}output:<{name}>)" if wiring.isolating else f"output:<{name}>") for name in joints]
     always += [f"clone({_SIGN},output:<{name}>)" for name in patches]
     yield from flood_flows(guests, always, wiring.pools)

@@ -90,6 +90,7 @@ _WAYS = {
     "gre": """<vnet:overlay type='gre' segment='7'>
       <vnet:peer name='hv1' address='192.0.2.11'/><vnet:peer name='hv2' address='192.0.2.12'/></vnet:overlay>""",
     "joint": "<vnet:patch bridge='br-by-gre'/>",
+    "far": "<vnet:patch bridge='br-by-joint'/>",
 }
 
 
