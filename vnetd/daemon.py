@@ -227,6 +227,8 @@ class Daemon:
     def _wait(self) -> Work:
         """Until there is something to do, or it is time for an audit or another try."""
         with self._condition:
+            self._dirty |= self._health.released
+            self._health.released = False
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
             proved = math.inf if self._failures else self._health.end
             wake = min(end, self._drops_at, self._patience.end, proved)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vnetd.model.state import Role, Rows
@@ -75,7 +75,9 @@ class Health:
     past: dict[str, Past] = field(default_factory=dict)
     looked: bool = False
     end: float = math.inf
-    """When the next peer has proved itself, by ``time.monotonic``, as of the last look."""
+    """When the next tunnel has proved itself, by ``time.monotonic``, as of the last look."""
+    released: bool = False
+    """Whether one has since this was last set back. Whoever looks first finds that out, and may be somebody who changes nothing."""
 
     def judged(self, rows: Rows) -> Rows:
         """The rows as they are to be taken: a peer that must prove itself is shown as held.
@@ -89,7 +91,7 @@ class Health:
             if seen.bfd_state or name not in self.past:
                 self._note(name, seen.bfd_state == "up")
         self.looked = True
-        self._show({name: dict(seen.port.options).get("remote_ip", name) for name, seen in tunnels.items()})
+        self._show()
         taken = {name: self.past[name].shown for name in tunnels}
         other = [name for name, state in taken.items() if state == HELD or (state == "up" and not tunnels[name].bfd_state)]
         changed = {name: replace(tunnels[name], bfd_state=taken[name]) for name in other}
@@ -100,18 +102,13 @@ class Health:
         past = self.past.get(name)
         return past.since if past else None
 
-    def _show(self, remotes: Mapping[str, str]) -> None:
-        """Who must prove itself is the peer: while one of the tunnels to it is on trial, none is trusted."""
+    def _show(self) -> None:
         now = self.now()
-        trials: dict[str, float] = {}
-        for name, remote in remotes.items():
-            if self.past[name].proved > now:
-                trials[remote] = max(self.past[name].proved, trials.get(remote, now))
-        self.end = min(trials.values(), default=math.inf)
-        for name, remote in remotes.items():
-            past = self.past[name]
-            shown = "down" if not past.up else HELD if remote in trials else "up"
+        self.end = min((past.proved for past in self.past.values() if past.proved > now), default=math.inf)
+        for past in self.past.values():
+            shown = "down" if not past.up else HELD if past.proved > now else "up"
             if shown != past.shown:
+                self.released |= past.shown == HELD and past.up
                 past.shown, past.since = shown, self.clock()
 
     def _note(self, name: str, up: bool) -> None:
