@@ -337,9 +337,10 @@ def flow_key(line: str) -> str:
     Timeouts and flags stand between the two, each followed by a comma and a blank; a match has no blank.
     """
     head = f"{line.partition('actions=')[0].strip()} ".split(", ")
-    table = [part for part in head[1:-1] if part.startswith("table=")]
+    # A dump is silent about table 0, and a deletion that names no table is one in all of them.
+    table = next((part for part in head[1:-1] if part.startswith("table=")), "table=0")
     match = head[-1].split()[-1:]
-    return ",".join([*table, *match])
+    return ",".join([table, *match])
 
 
 def _meter_step(bridge: str, wanted: Mapping[int, Meter], table: Table, complete: bool) -> ChangeMeters | None:

@@ -460,18 +460,18 @@ def test_a_forged_learned_flow_is_removed(running: FakeHost) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("cookie=0x766e657400000001, priority=100,in_port=1 actions=drop", "priority=100,in_port=1"),
-        ("cookie=0x766e657400000001, priority=0 actions=drop", "priority=0"),
+        ("cookie=0x766e657400000001, priority=100,in_port=1 actions=drop", "table=0,priority=100,in_port=1"),
+        ("cookie=0x766e657400000001, priority=0 actions=drop", "table=0,priority=0"),
         (f"{LEARNED.format(patch=2)},in_port=2 actions=load:0x1->NXM_NX_REG1[0..15]", "table=30,priority=5,in_port=2"),
-        ("cookie=0x766e657400000001, idle_timeout=3, hard_timeout=4, priority=5,ip actions=drop", "priority=5,ip"),
+        ("cookie=0x766e657400000001, idle_timeout=3, hard_timeout=4, priority=5,ip actions=drop", "table=0,priority=5,ip"),
         ("cookie=0x766e657400000001, table=4, importance=4, ip actions=drop", "table=4,ip"),
-        ("cookie=0x766e657400000001, send_flow_rem priority=5,ip actions=drop", "priority=5,ip"),
-        ("cookie=0x766e657400000001, in_port=9 actions=drop", "in_port=9"),
-        ("cookie=0x766e657400000001, actions=drop", ""),
+        ("cookie=0x766e657400000001, send_flow_rem priority=5,ip actions=drop", "table=0,priority=5,ip"),
+        ("cookie=0x766e657400000001, in_port=9 actions=drop", "table=0,in_port=9"),
+        ("cookie=0x766e657400000001, actions=drop", "table=0"),
     ],
 )
 def test_a_flow_is_deleted_by_its_table_priority_and_match_alone(line: str, key: str) -> None:
-    """ovs-ofctl refuses a whole bundle for a timeout or a flag in a strict deletion."""
+    """ovs-ofctl refuses a whole bundle for a timeout or a flag in a strict deletion, and takes one without a table for one in all."""
     assert [part for part in flow_key(line).replace(" ", "").split(",") if part] == [part for part in key.split(",") if part]
 
 
