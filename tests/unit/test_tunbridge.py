@@ -10,6 +10,7 @@ from switch import Journey, Switch
 
 from vnetd.model.state import SegmentWire, TunnelWire
 from vnetd.pipeline import Reason, by_lines, tunnel_flows
+from vnetd.pipeline.tunbridge import learn_limit
 
 LEARN = (
     "learn(table=30,hard_timeout=300,priority=5,cookie=0x766e6574....0032,limit=8192,in_port=to-blue,"
@@ -170,3 +171,16 @@ def test_a_tag_that_the_kernel_keeps_beside_the_frame_is_counted_all_the_same(to
     switch = Switch(by_lines(tunnel_flows([AB], TUNNEL_PORTS, wires, tags_apart=True), TUNNEL_PORTS))
     switch.send({"in_port": 2, "tun_id": 100, "dl_src": 2, "dl_dst": 9, "vlan_tci": tci})
     assert bool(ways(switch.send({"in_port": 1, "dl_src": 9, "dl_dst": to, "length": length, "vlan_tci": tci}))) == fits
+
+
+@pytest.mark.parametrize(("networks", "limit"), [(0, 8192), (1, 8192), (4, 8192), (5, 4096), (8, 4096), (9, 2048), (128, 256), (4000, 256)])
+def test_many_networks_learn_less_each(networks: int, limit: int) -> None:
+    assert learn_limit(networks) == limit
+
+
+def test_as_many_are_counted_as_have_a_patch() -> None:
+    segments = [SegmentWire(f"to-{number}", 100 + number, ("gre-a",)) for number in range(9)]
+    live = {"gre-a", *(segment.patch for segment in segments[:5])}
+    learning = [flow.actions for flow in tunnel_flows(segments, live) if "learn(table=30" in flow.actions]
+    assert len(learning) == 5
+    assert all("limit=4096," in actions for actions in learning)

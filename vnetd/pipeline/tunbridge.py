@@ -17,8 +17,11 @@ from vnetd.pipeline.ingress import MULTICAST, TAGGED_MATCH
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a tunnel: the ageing time of IEEE 802.1D, table 7-5."""
 
-LEARN_LIMIT = 8192
-"""Learned flows of a network, for all its peers; beyond it frames go to all of them that live, if they fit to each."""
+LEARN_MOST, LEARN_LEAST, LEARN_TOGETHER = 8192, 256, 32768
+"""Learned flows of a network, for all its peers; beyond it frames go to all of them that live, if they fit to each.
+
+A host with many networks lets each learn less: whoever looks at the tunnel bridge reads what all have learned.
+"""
 
 BFD_PORT = "tp_dst=3784"
 """RFC 5881, 4."""
@@ -41,16 +44,16 @@ def tunnel_flows(
     wires = tunnels or {}
     flows = list(_shared_flows())
     entrances: set[str] = set()
-    for segment in segments:
-        if segment.patch not in live:
-            continue
+    linked = [segment for segment in segments if segment.patch in live]
+    limit = learn_limit(len(linked))
+    for segment in linked:
         mine = [tunnel for tunnel in segment.tunnels if tunnel in live]
         rooms = {tunnel: wire.room for tunnel in mine if (wire := wires.get(tunnel, TunnelWire())).alive}
         entrances.update(mine)
         flows.extend(_patch_flows(segment))
         flows.extend(_exit_flows(segment, rooms, tags_apart))
         flows.extend(_flood_flows(segment, rooms, tags_apart))
-        flows.extend(_arrival_flows(segment, rooms))
+        flows.extend(_arrival_flows(segment, rooms, limit))
     for tunnel in sorted(entrances):
         flows.extend(_entrance_flows(tunnel, wires.get(tunnel, TunnelWire()).alive))
     return flows
@@ -142,9 +145,17 @@ def _asked(table: TunnelTable, match: str, room: int, then: TunnelTable, tags_ap
         yield Flow(table, 110, tagged, f"{larger_than(room - _TAG)},goto_table:{then:d}", cookie)
 
 
-def _arrival_flows(segment: SegmentWire, tunnels: Iterable[str]) -> Iterator[Flow]:
+def learn_limit(networks: int) -> int:
+    """How many flows each of so many may learn. In steps, so that one network more seldom changes the others' flows."""
+    limit = LEARN_MOST
+    while limit > LEARN_LEAST and limit * networks > LEARN_TOGETHER:
+        limit //= 2
+    return limit
+
+
+def _arrival_flows(segment: SegmentWire, tunnels: Iterable[str], limit: int) -> Iterator[Flow]:
     """From a tunnel to the network's patch and nowhere else."""
-    learn = _learn(segment)
+    learn = _learn(segment, limit)
     for tunnel in tunnels:
         match = f"tun_id={number(segment.segment)},in_port=<{tunnel}>"
         yield Flow(TunnelTable.SEGMENT, 100, match, f"{learn},output:<{segment.patch}>", Cookie.SEGMENT)
@@ -154,7 +165,7 @@ def _arrival_flows(segment: SegmentWire, tunnels: Iterable[str]) -> Iterator[Flo
             yield Flow(TunnelTable.SEGMENT, 100, match, actions, Cookie.SEGMENT)
 
 
-def _learn(segment: SegmentWire) -> str:
+def _learn(segment: SegmentWire, limit: int) -> str:
     """Remember that the sender, in this VLAN of this network, is behind the tunnel that the frame came from.
 
     The match on the patch keeps equal segments of two tunnel types apart. Its number in the cookie does the same for the limit,
@@ -162,6 +173,6 @@ def _learn(segment: SegmentWire) -> str:
     """
     cookie = f"{Cookie.LEARNED >> 32:x}<{segment.patch}:cookie>{Cookie.LEARNED & 0xFFFF:04x}"
     return (
-        f"learn(table={TunnelTable.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{cookie},limit={LEARN_LIMIT},"
+        f"learn(table={TunnelTable.UNICAST:d},hard_timeout={LEARN_SECONDS},priority=5,cookie=0x{cookie},limit={limit},"
         f"in_port=<{segment.patch}>,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15])"
     )
