@@ -38,7 +38,7 @@ unit: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 unit-walks unit-others
 
 unit-walks: setup
-	$(PYTEST) tests/unit/test_walk.py
+	$(PYTEST) -p no:cacheprovider tests/unit/test_walk.py
 
 unit-others: setup
 	$(PYTEST) tests/unit --ignore tests/unit/test_walk.py

@@ -62,7 +62,7 @@ def test_sessions_without_a_state_have_not_ended() -> None:
         world.until(lambda: _floods(world), 5, "hv2 gets broadcasts")
         ages = world.ages("hv1", "br-tun")
         world.on("hv1", "pkill -9 -x ovsdb-server; pkill -STOP -x ovs-vswitchd; /run/start-ovsdb; sleep 3; pkill -CONT -x ovs-vswitchd")
-        world.until(lambda: world.tunnels("hv1")[0]["state"] == "up", 15, "the switch has said again how the session is")
+        world.until(lambda: _hears(world, "hv1"), 15, "the switch has said again how the session is")
         world.assert_flows_untouched("hv1", "br-tun", ages)
         for host in world.lab.names():
             world.assert_settled(host)
