@@ -71,3 +71,11 @@ def test_status_shows_network_port_and_tunnel(world: World) -> None:
     text = world.on("hv1", "vnetctl", "status")
     assert "blue" in text
     assert "a1" in text
+
+
+def test_nobody_but_the_tunnels_end_answers_arp_for_it(world: World) -> None:
+    """The kernel would, on the NIC below, and be faster: what it says peers' tunnels would believe, now or when it is asked again."""
+    link = world.on("hv1", "ip route get 192.0.2.12").split()[2]
+    end = world.on("hv2", f"cat /sys/class/net/{link}/address").strip()
+    world.on("hv1", f"ip neigh flush dev {link} > /dev/null 2>&1; ping -c 1 -W 5 192.0.2.12")
+    assert f"lladdr {end} " in world.on("hv1", f"ip neigh show 192.0.2.12 dev {link}")

@@ -30,11 +30,8 @@ NOTICE_SECONDS, LATE_SECONDS = 1.5, 3.0
 """After so long a host usually floods to a dead one no more; and after so long never, however busy the machine is."""
 NEW_NOTICE_SECONDS = 5.0
 """The same for a pair that has only just met: BFD begins with a packet a second (RFC 5880, 6.8.3), of which it must miss three."""
-BRIEF_SECONDS, BRIEF = 8.0, 1
-"""A pair that sees each other only this briefly, more than so often in a row, may not be trusted any more, which is another scenario.
-
-One return may be several sessions of BFD, where it comes up before both ends have seen that they were apart.
-"""
+BRIEF_SECONDS, BRIEF = 8.0, 2
+"""A pair that sees each other only this briefly, more than so often in a row, may not be trusted any more, which is another scenario."""
 PERIOD = 0.5
 SHOWN = 20
 TOLD = "grep -E 'WARNING|ERROR| in order again' /var/log/vnetd.log | tail -n 8 || true"

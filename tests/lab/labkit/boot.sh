@@ -38,11 +38,14 @@ chmod +x /run/start-*
 ovs-vsctl --no-wait init
 /run/start-vswitchd
 
-# The underlay: tunnels of the userspace datapath need their address on a bridge of Open vSwitch's.
+# The underlay: tunnels of the userspace datapath need their address on a bridge of Open vSwitch's. The kernel hears
+# what comes to that bridge's NIC as well, and would answer ARP for the address with the MAC address of the NIC, which
+# is not the bridge's: Open vSwitch does not take that of a veth for it. The others' tunnels would then send in vain.
 ip link set eth0 up; ip link set eth1 up
 underlay=eth0
 if [ "$datapath" = netdev ]; then
   ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev -- add-port br-phy eth0
+  echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_ignore
   underlay=br-phy
 fi
 ip addr add "192.0.2.$((10 + index))/24" dev $underlay; ip -6 addr add "2001:db8::$((10 + index))/64" dev $underlay nodad; ip link set $underlay up
