@@ -37,10 +37,12 @@ from vnetd.control import ControlServer
 from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
 from vnetd.health import Health
+from vnetd.leaves import limited_links
 from vnetd.model.state import Learned
 from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
+from vnetd.secondlook import SecondLook
 from vnetd.service import Service
 from vnetd.settings import Settings, read_settings
 from vnetd.status import report
@@ -129,6 +131,7 @@ class Daemon:
         self._trouble = ""
         self._doubtful = self._urgent = False
         self._audit_at = time.monotonic() + AUDIT_SECONDS
+        self._second = SecondLook()
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._scout = Scout(self.wake)
@@ -230,18 +233,21 @@ class Daemon:
             self._dirty |= self._health.released
             self._health.released = False
             end = min(self._retry_at if self._failures else math.inf, self._audit_at)
-            proved = math.inf if self._failures else self._health.end
-            wake = min(end, self._drops_at, self._patience.end, proved)
+            due = math.inf if self._failures else min(self._health.end, self._second.due)
+            wake = min(end, self._drops_at, self._patience.end, due)
             while not self._is_called() and time.monotonic() < wake:
                 self._condition.wait(wake - time.monotonic())
             timed_out = time.monotonic() >= end
-            self._dirty |= self._patience.give_up() or time.monotonic() >= proved
+            # A list, since each of them must be asked.
+            look = any([self._patience.give_up(), self._second.take(), timed_out, time.monotonic() >= due])
             if timed_out:
                 # Kept apart from what else happens, so that a host where much does is audited all the same.
                 self._audit_at = time.monotonic() + AUDIT_SECONDS
             if self._dirty and not self._queue:
                 self._condition.wait(QUIET_SECONDS)
-            work = Work(self._queue, self._listing, self._dirty or timed_out, timed_out or self._doubtful, timed_out)
+            if self._dirty:
+                self._second.changed()
+            work = Work(self._queue, self._listing, look or self._dirty, timed_out or self._doubtful, timed_out)
             self._queue, self._listing = [], None
             self._dirty = self._doubtful = self._urgent = False
         return work
@@ -290,6 +296,8 @@ class Daemon:
             ticket.answer = answer
         if self._service.last is not None:
             self._scout.want(self._service.last.desired)
+            if not limited_links(self._service.last.observed.rows):
+                self._second.spare()
         if work.audit:
             self._service.audit_limits()
         if self._service.trouble:

@@ -163,6 +163,21 @@ def test_what_a_pass_found_is_said_once_and_its_end_too(service: Service, host: 
     assert [message.startswith("no longer: ") for message in told] == [False, True]
 
 
+def test_queues_that_are_lost_together_are_one_line_of_the_log(service: Service, host: Away, caplog: pytest.LogCaptureFixture) -> None:
+    """Open vSwitch takes away those of a whole host at once."""
+    host.datapath = "netdev"
+    service.serve([network("blue", 1)])
+    for number in (2, 3):
+        plug(host, number)
+        limited = nic_xml(number, "blue", f"vnet{number}", more="<bandwidth><inbound average='1000'/></bandwidth>")
+        assert service.serve([guest(f"web{number}", 100 + number, limited)]) == [FINE]
+    for limit in filter(None, map(host.limit_of, ("vnet2", "vnet3"))):
+        limit.leaf = None
+    with caplog.at_level(logging.INFO):
+        service.run()
+    assert [message for message in caplog.messages if "queue" in message] == ["~ queues under limits: 2"]
+
+
 # A world that is away.
 
 

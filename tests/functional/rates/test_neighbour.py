@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from world import World
 
 from rates.stations import HOST, station, wired
 from rates.streams import ABOVE, Flowed, Stream, flow, flow_within
+from vnetd.secondlook import AGAIN_SECONDS
 
 NETWORK = "apart"
 MBIT = 10
@@ -58,12 +60,13 @@ def _queue(world: World) -> str:
 
 
 def _told(world: World, command: str) -> str:
-    """What ``vnetctl plan`` says of what a command has broken; where the daemon's look without cause was just then, once more."""
-    for _ in range(2):
+    """What ``vnetctl plan`` says of what a command has broken; once more where a look of the daemon's for another reason came between."""
+    for _ in range(3):
         world.on(HOST, command)
         told = world.attempt(HOST, "vnetctl", "plan").stdout
         if told != "nothing to do\n":
             break
+        time.sleep(2 * AGAIN_SECONDS)
     return told
 
 
@@ -85,3 +88,17 @@ def test_a_queue_that_was_lost_comes_back(apart: World) -> None:
     apart.until(lambda: apart.attempt(HOST, "pgrep -x ovs-vswitchd").returncode, 5, "ovs-vswitchd ends")
     apart.on(HOST, "tc qdisc del dev held0 root; /run/start-vswitchd")
     apart.until(lambda: _queue(apart) == wanted, 10, "the queue is back under a limit of a restarted switch")
+
+
+AROUND = "tc class show dev held0 | sed -n 's/.* 1:fffe .* burst \\([^ ]*\\) .*/\\1/p'"
+
+
+def test_a_queue_is_looked_after_when_open_vswitch_is_late(apart: World) -> None:
+    """It acts on every link that comes or goes, also when vnetd's pass for it is over, and takes the burst from around the queue."""
+    lent = apart.on(HOST, AROUND)
+    switch = "$(cat /run/openvswitch/ovs-vswitchd.pid)"
+    late = f"kill -STOP {switch}; ip link add late type veth peer name later; ip link del late; sleep 0.4; kill -CONT {switch}"
+    taken = f"for i in $(seq 100); do [ $({AROUND}) = {lent.strip()} ] || exit 0; sleep 0.01; done; exit 1"
+    assert apart.attempt(HOST, f"{late}; {taken}").returncode == 0, "Open vSwitch leaves the class as it is"
+    apart.until(lambda: apart.on(HOST, AROUND) == lent, 5, "the burst is lent again")
+    apart.assert_settled(HOST)
