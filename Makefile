@@ -22,7 +22,7 @@ demo: setup
 
 test: setup static unit functional
 
-# Nothing of these waits for anything, so that two processors do two of them at a time.
+# These need the processor all the time, and neither needs the other: on two processors both run at once.
 static: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint types
 

@@ -2,7 +2,7 @@
 
 Strategy: Open vSwitch's own BFD says which peer is alive; here stands only its past. A
 peer that comes and goes would have its floods and all that was learned of it come and
-go with it, on every host. So a peer that was up only for moments, several times in a
+go with it, on every host. So a tunnel that was up only for moments, several times in a
 row, is held to be dead until it has stayed up for a while, each time for longer.
 """
 
@@ -27,10 +27,10 @@ FLAPS = 5
 """So many in a row are borne without a word."""
 
 OVER_SECONDS = 60
-"""Whoever was away for so long begins anew."""
+"""A tunnel that was down for so long begins anew."""
 
 HOLD_SECONDS = (10, 20, 40, 60)
-"""How long a peer must stay up after one flap more, and after each further one."""
+"""How long a tunnel must stay up after one flap more, and after each further one."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Health:
     """Whether one has since this was last set back. Whoever looks first finds that out, and may be somebody who changes nothing."""
 
     def judged(self, rows: Rows) -> Rows:
-        """The rows as they are to be taken: a peer that must prove itself is shown as held.
+        """The rows as they are to be taken: a tunnel that must prove itself is shown as held.
 
         After a restart of ovsdb-server no session has a state, until ovs-vswitchd has written it again: the last one counts meanwhile.
         """

@@ -17,7 +17,7 @@ from labkit.guest import GuestSpec, domain_xml, interface_xml
 from labs import started_lab
 from world import World
 
-STARTS, PLUGS, MIGRATIONS = 100, 5, 10
+STARTS, PLUGS, MIGRATIONS = 100, 10, 10
 HOSTS = ("hv1", "hv2")
 MAC, PLUGGED = "52:54:00:77:00:01", "52:54:00:77:00:02"
 NETWORK = """<network><name>window</name><metadata><vnet:network xmlns:vnet='urn:vnetd:network:1'>
