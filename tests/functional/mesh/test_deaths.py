@@ -31,7 +31,7 @@ NOTICE_SECONDS, LATE_SECONDS = 1.5, 3.0
 NEW_NOTICE_SECONDS = 5.0
 """The same for a pair that has only just met: BFD begins with a packet a second (RFC 5880, 6.8.3), of which it must miss three."""
 BRIEF_SECONDS, BRIEF = 8.0, 2
-"""A pair that sees each other only this briefly, more than so often in a row, may not be trusted any more, which is another scenario."""
+"""A pair that sees each other only this briefly, more than so often in a row, is not trusted any more, which is another scenario."""
 PERIOD = 0.5
 SHOWN = 20
 TOLD = "grep -E 'WARNING|ERROR| in order again' /var/log/vnetd.log | tail -n 8 || true"
