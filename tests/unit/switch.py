@@ -28,8 +28,10 @@ _PROTOCOLS = {
     "udp": {"dl_type": 0x0800, "nw_proto": 17},
     "udp6": {"dl_type": 0x86DD, "nw_proto": 17},
     "icmp6": {"dl_type": 0x86DD, "nw_proto": 58},
+    **{name: {"dl_type": 0x0800, "nw_proto": number} for name, number in (("icmp", 1), ("tcp", 6), ("sctp", 132))},
+    **{name: {"dl_type": 0x86DD, "nw_proto": number} for name, number in (("tcp6", 6), ("sctp6", 132))},
 }
-_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
+_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3), "not_later": (0, 2)}
 _WIDTHS = {
     **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha", "nd_sll", "nd_tll"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),

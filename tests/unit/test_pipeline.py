@@ -98,8 +98,8 @@ def test_a_trunk_sends_the_vlans_of_its_list_and_nothing_untagged() -> None:
 priority=110,in_port=vnet1,dl_src=00:00:00:00:00:01/00:00:00:00:00:ff actions=goto_table:5  # classify
 priority=100,in_port=vnet1 actions=drop  # foreign_mac
 table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
-table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:30  # vlan
-table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:30  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:25  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:25  # vlan
 table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:46  # deliver
 table=42, priority=100,reg1=vnet1,dl_vlan=20,dl_dst={M} actions=goto_table:46  # deliver
 table=52, priority=120,dl_vlan=10,{UNICAST} actions=drop  # flood
@@ -139,6 +139,7 @@ def test_a_port_without_a_guard_is_held_to_its_vlan_and_hears_what_is_for_strang
 priority=100,in_port=vnet1 actions=goto_table:5  # classify
 table=10, priority=100,in_port=vnet1 actions=goto_table:12  # guard
 table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
+table=14, priority=50,in_port=vnet1 actions=goto_table:30  # vlan
 table=40, priority=100,in_port=vnet1 actions={learn},resubmit(,41),goto_table:42  # learn
 table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:43  # deliver
 table=52, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=resubmit(,55)  # flood
@@ -271,9 +272,9 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
 +table=15, priority=100,in_port=vnet1 actions=meter:vnet1-packets,goto_table:16  # limit
 +table=16, priority=100,in_port=vnet1 actions=meter:{shared[1]},goto_table:17  # limit
 +table=17, priority=100,in_port=vnet1 actions=meter:{shared[3]},goto_table:18  # limit
-+table=18, priority=100,ip,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
-+table=18, priority=100,ipv6,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
-+table=18, priority=90,in_port=vnet1 actions=goto_table:30  # limit
++table=18, priority=100,ip,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:25  # limit
++table=18, priority=100,ipv6,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:25  # limit
++table=18, priority=90,in_port=vnet1 actions=goto_table:25  # limit
 +table=46, priority=110,reg1=vnet1,in_port=vnet1 actions=drop  # flood
 +table=46, priority=100,reg1=vnet1 actions=meter:{shared[0]},goto_table:47  # limit
 +table=47, priority=100,reg1=vnet1 actions=meter:{shared[2]},goto_table:48  # limit
@@ -336,13 +337,18 @@ def test_a_host_that_may_be_reached_takes_nothing_that_could_enter_its_tunnels()
     refused = {line.partition("priority=50,")[2].partition(" ")[0] for line in lines if line.endswith("# refuse")}
     ports = (3784, 4784, 4789, 6081)
     assert refused == {
-        "ip,nw_proto=47",
-        "ipv6,nw_proto=47",
-        *(f"udp,tp_dst={port}" for port in ports),
-        "udp6,nw_frag=first,tp_dst=0",
-        *(f"udp6,tp_dst={port}" for port in ports),
+        "",
+        "reg3=0x80/0x80",
+        "udp,nw_frag=not_later,tp_dst=0",
+        "udp6,nw_frag=not_later,tp_dst=0",
+        "icmp6,nw_frag=not_later,icmp_type=0",
+        *(f"{kind},tp_dst={port}" for kind in ("udp", "udp6") for port in ports),
     }
-    assert lines[-1] == "table=54, priority=10 actions=LOCAL  # host"
+    assert "table=54, priority=0 actions=set_field:0x53->reg2,goto_table:60  # refuse" in lines
+    heard = {line.partition("priority=10,")[2].partition(" ")[0] for line in lines if line.endswith("LOCAL  # host")}
+    assert "" not in heard, "what is not named is refused"
+    assert not {match for match in heard if match.startswith(("ipv6", "icmp6", "tcp6", "udp6")) and not match.endswith(",nw_frag=no")}
+    assert not {match for match in heard if "47" in match}
 
 
 def test_a_mark_of_the_kernels_is_taken_off_where_marks_mean_something() -> None:
@@ -407,8 +413,8 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
         "UNWIRED": 0x02, "FOREIGN_MAC": 0x11, "FOREIGN_VLAN": 0x12, "NESTED_TAG": 0x13, "UNKNOWN_TYPE": 0x40, "RESERVED": 0x41,
         "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
         "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
-        "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
-        "TOO_LARGE": 0x54, "WATCH": 0x55, "DEAD_PEER": 0x56,
+        "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
+        "TOO_LARGE": 0x54, "WATCH": 0x55, "DEAD_PEER": 0x56, "AMBIGUOUS": 0x57, "IPV6_FRAGMENT": 0x58,
         "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62, "PACKETS": 0x63,
     }  # fmt: skip
     every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]

@@ -15,6 +15,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     TYPE      20  guard='strict': by EtherType, which address must be the guest's own; asks SOURCE
     SOURCE    21  facts, no verdicts: the addresses that are a port's own
     VERDICT   22  what may pass of IPv4, IPv6, ARP and RARP; the rest drops, by reason
+    AMBIGUOUS 25  what ovs-vswitchd reads otherwise than the kernel, which remembers its verdicts, drops
     KIND      30  reserved multicast drops; ARP and neighbour discovery go to NEIGHBOUR
     NEIGHBOUR 31  the port's limit on ARP and neighbour discovery
     LEARN     40  remember behind which port the sender is
@@ -94,6 +95,7 @@ class Table(IntEnum):
     TYPE = 20
     SOURCE = 21
     VERDICT = 22
+    AMBIGUOUS = 25
     KIND = 30
     NEIGHBOUR = 31
     LEARN = 40
@@ -193,7 +195,10 @@ class Cookie(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a frame drops: the value of the register REASON (reg2) and the last byte of the cookies that count it."""
+    """Why a frame drops: the value of the register REASON (reg2) and the last byte of the cookies that count it.
+
+    0x4E was that of neighbour discovery in a fragment, and is not given again.
+    """
 
     UNWIRED = 0x02
     FOREIGN_MAC = 0x11
@@ -213,7 +218,6 @@ class Reason(IntEnum):
     REDIRECT = 0x4B
     MLD_QUERY = 0x4C
     DISCOVERY = 0x4D
-    DISCOVERY_FRAGMENT = 0x4E
     ICMPV6_TYPE = 0x4F
     MISCAST = 0x50
     ISOLATED = 0x51
@@ -222,6 +226,8 @@ class Reason(IntEnum):
     TOO_LARGE = 0x54
     WATCH = 0x55
     DEAD_PEER = 0x56
+    AMBIGUOUS = 0x57
+    IPV6_FRAGMENT = 0x58
     FLOOD_LIMIT = 0x60
     NEIGHBOUR_LIMIT = 0x61
     BANDWIDTH = 0x62
@@ -262,7 +268,6 @@ REASONS = {
     Reason.REDIRECT: "ICMPv6 redirect",
     Reason.MLD_QUERY: "MLD query",
     Reason.DISCOVERY: "neighbour discovery",
-    Reason.DISCOVERY_FRAGMENT: "neighbour discovery in a fragment",
     Reason.ICMPV6_TYPE: "ICMPv6 type",
     Reason.MISCAST: "unicast packet in a multicast frame",
     Reason.ISOLATED: "isolated port",
@@ -271,6 +276,8 @@ REASONS = {
     Reason.TOO_LARGE: "too large for the tunnel",
     Reason.WATCH: "BFD for a tunnel",
     Reason.DEAD_PEER: "peer not alive",
+    Reason.AMBIGUOUS: "read in two ways",
+    Reason.IPV6_FRAGMENT: "IPv6 fragment",
     Reason.FLOOD_LIMIT: "flood limit",
     Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
     Reason.BANDWIDTH: "bandwidth limit",

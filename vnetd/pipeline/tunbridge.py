@@ -26,8 +26,16 @@ A host with many networks lets each learn less: whoever looks at the tunnel brid
 BFD_PORT = "tp_dst=3784"
 """RFC 5881, 4."""
 
-WATCH = f"udp,in_port=<{{}}>,{BFD_PORT}"
-"""What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
+WATCH = (
+    f"udp,in_port=<{{}}>,{BFD_PORT}",
+    "udp,in_port=<{}>,nw_frag=not_later,tp_dst=0",
+    "ip,in_port=<{}>,nw_proto=0",
+    "in_port=<{}>,dl_type=0x05ff",
+)
+"""What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off.
+
+With it what the kernel may read as that, and ovs-vswitchd does not (docs/decisions/0026-read-in-two-ways.md).
+"""
 
 COUNTING = (Reason.TOO_LARGE, Reason.WATCH)
 _TOO_LARGE = "reg0=0x1/0x1"
@@ -103,7 +111,8 @@ def _patch_flows(segment: SegmentWire) -> Iterator[Flow]:
     actions = f"{sender},set_field:{number(segment.segment)}->tun_id,{look_up}"
     yield Flow(TunnelTable.CLASSIFY, 100, patch, actions, Cookie.CLASSIFY)
     if 0 in (segment.segment, segment.isolated):
-        yield Flow(TunnelTable.CLASSIFY, 200, WATCH.format(segment.patch), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
+        for match in WATCH:
+            yield Flow(TunnelTable.CLASSIFY, 200, match.format(segment.patch), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
     if segment.isolated is not None:
         actions = f"{sender},set_field:{number(segment.isolated)}->tun_id,{look_up}"
         yield Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1/0x1,{patch}", actions, Cookie.CLASSIFY)
