@@ -110,8 +110,6 @@ def wrongs(guest: GuestWire, frame: Frame) -> set[Reason]:
             strict -= {Reason.FOREIGN_IPV4, Reason.FOREIGN_ARP} if frame["dl_type"] != RARP else set()
             strict.add(Reason.UNADDRESSED)
         found |= strict
-    if guest.guard is not Guard.NONE and is_ambiguous(frame):
-        found.add(Reason.AMBIGUOUS)
     if is_reserved(frame["dl_dst"]):
         found.add(Reason.RESERVED)
     return found
@@ -362,7 +360,7 @@ class Reference:
         guest = self.closed.get(port)
         if guest is None and port not in (*self.uplinks, *self.joints, *self.patches, LOCAL):
             return Expected(drops=[(frozenset({Reason.UNWIRED}), port)])
-        if guest is not None and (found := wrongs(guest, frame)):
+        if guest is not None and (found := wrongs(guest, frame) | self._ambiguous(guest, frame)):
             strange = found & {Reason.FOREIGN_MAC, Reason.FOREIGN_VLAN}
             return Expected(drops=[(frozenset(found), port)], meters=[] if strange else None)
         tag = tag_of(frame)
@@ -379,13 +377,19 @@ class Reference:
         expected.meters = [*self._meters(guest, frame, flooded), *inbound]
         return expected
 
+    def _ambiguous(self, guest: GuestWire, frame: Frame) -> set[Reason]:
+        """Where Open vSwitch looks at more than one tag, it shows what stands behind a second one, too."""
+        shown = parsed_again({**frame, "vlan_tci": 0}) if self.wiring.hidden_tags else frame
+        return {Reason.AMBIGUOUS} if guest.guard is not Guard.NONE and is_ambiguous(shown) else set()
+
     def _load(self, guest: GuestWire | None, frame: Frame) -> Load:
         tag, inner = tag_of(frame), behind(frame)
         if guest is not None and guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and tag is not None:
             inner = (tag,)
         packet = parsed_again({**frame, "vlan_tci": 0})
         dscp = packet.get("ip_dscp", 0)
-        if guest is not None and guest.dscp is not None and frame["dl_type"] in (IPV4, IPV6):
+        shown = packet if self.wiring.hidden_tags else frame
+        if guest is not None and guest.dscp is not None and shown["dl_type"] in (IPV4, IPV6):
             dscp = guest.dscp
         # The tunnel bridge counts for the sender what no tunnel carries.
         mark = self._mark(frame, guest) | frame["in_port"] << 16

@@ -4,7 +4,8 @@ A network's bridge. A guest's frame goes through all of it; what an uplink, the
 patch to the tunnels or the host itself sends begins at LEARN:
 
     CLASSIFY   0  by port; the last byte of a guest's MAC, so that a flood of forged addresses ends here in few megaflows
-    PRIORITY   5  a priority tag (VLAN ID 0) is taken off
+    PRIORITY   5  a priority tag (VLAN ID 0) is taken off; where tags hide (below), any tag, for the frame to be parsed again
+    PEEKED     6  only there: whether another tag stood behind it, and the tag on again
     GUARD     10  the whole source MAC
     VLAN      12  untagged, or a VLAN that the port is in; from here on the frame has its VLAN's tag
     NESTED    14  what came untagged must not hide a tag all the same
@@ -64,7 +65,8 @@ frame came by is in the upper half of pkt_mark while it crosses the patch to the
 Open vSwitch looks at one tag (vlan-limit=1, its default); a second one shows as the
 EtherType of what stands behind the first, in which all checks here trust. Where it
 looks at two, its cache of decisions takes a frame with two tags for one with the first
-alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. To
+alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. There
+each tag is taken off where the frame comes in, the frame parsed again, and what then stands first remembered. To
 see a customer's tag with the service VLAN's off, a frame is parsed again: the group AGAIN
 has one bucket, and choosing among buckets by hash recirculates in both data planes. That
 ends all that was still to be done for the frame, also behind a clone, but not behind a
@@ -85,6 +87,7 @@ class Table(IntEnum):
 
     CLASSIFY = 0
     PRIORITY = 5
+    PEEKED = 6
     GUARD = 10
     VLAN = 12
     NESTED = 14
@@ -146,7 +149,10 @@ APART = AGAIN + 1
 ANEW = AGAIN + 2
 """The number of the group by which the tunnel bridge parses a frame again before it is dropped; it leads to DROP."""
 
-OUR_GROUPS = frozenset({AGAIN, APART, ANEW})
+PEEK = AGAIN + 3
+"""The number of the group by which a frame without its first tag is parsed again, where tags hide; it leads to PEEKED."""
+
+OUR_GROUPS = frozenset({AGAIN, APART, ANEW, PEEK})
 
 
 class Fact(IntEnum):

@@ -164,8 +164,6 @@ def _source_flows(guest: GuestWire, port: str) -> Iterator[Flow]:
 def shared_ingress() -> Iterator[Flow]:
     """The flows from CLASSIFY to NEIGHBOUR that are there once, whatever the number of ports."""
     yield Flow(Table.CLASSIFY, 0, "", refuse(Reason.UNWIRED), Cookie.REFUSE)
-    yield Flow(Table.PRIORITY, 100, "dl_vlan=0", f"pop_vlan,{goto(Table.GUARD)}", Cookie.GUARD)
-    yield Flow(Table.PRIORITY, 0, "", goto(Table.GUARD), Cookie.GUARD)
     yield Flow(Table.GUARD, 0, "", refuse(Reason.FOREIGN_MAC), Cookie.REFUSE)
     yield Flow(Table.VLAN, 0, "", refuse(Reason.FOREIGN_VLAN), Cookie.REFUSE)
     for kind in NESTED_TYPES:
@@ -180,6 +178,12 @@ def shared_ingress() -> Iterator[Flow]:
         yield Flow(Table.KIND, 100, match, neighbour, Cookie.LIMIT)
     yield Flow(Table.KIND, 0, "", goto(Table.LEARN), Cookie.LIMIT)
     yield Flow(Table.NEIGHBOUR, 0, "", goto(Table.LEARN), Cookie.LIMIT)
+
+
+def priority_flows() -> Iterator[Flow]:
+    """PRIORITY, where Open vSwitch looks at one tag; peeking.py has what it is elsewhere."""
+    yield Flow(Table.PRIORITY, 100, "dl_vlan=0", f"pop_vlan,{goto(Table.GUARD)}", Cookie.GUARD)
+    yield Flow(Table.PRIORITY, 0, "", goto(Table.GUARD), Cookie.GUARD)
 
 
 def _asked(field: str, target: str) -> str:

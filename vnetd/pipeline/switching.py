@@ -16,7 +16,7 @@ from vnetd.model.state import GuestWire, NetworkWiring
 from vnetd.pipeline.catalogue import Cookie, Fact, Reason, Table
 from vnetd.pipeline.deliver import UNICAST, deliver_flows, deliver_shared, flood_flows, inside, service_flows, vlans_of
 from vnetd.pipeline.flow import LOCAL, LOCAL_NUMBER, PORT_HEX, Flow, MeterKind, goto, has, note, refuse
-from vnetd.pipeline.ingress import FOR_MANY, MULTICAST, RESERVED, UNREADABLE
+from vnetd.pipeline.ingress import FOR_MANY, MULTICAST, RESERVED, TAGGED_MATCH, UNREADABLE
 
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a port: the ageing time of IEEE 802.1D, table 7-5."""
@@ -53,7 +53,8 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     uplinks = [name for name in wiring.uplinks if name in live]
     joints = [name for name in wiring.joints if name in live]
     patches = [name for name in wiring.patches if name in live]
-    yield from _carrier_flows([*uplinks, *joints, *patches], {*joints, *(uplinks if wiring.isolating else ())})
+    marked = {*joints, *(uplinks if wiring.isolating else ())}
+    yield from _carrier_flows([*uplinks, *joints, *patches], marked, wiring.hidden_tags)
     for name in joints:
         yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), f"{_unmarked(wiring)}{goto(Table.OUTPUT)}", Cookie.DELIVER)
     for name in uplinks:
@@ -85,14 +86,22 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     yield from _station_flows(guests)
 
 
-def _carrier_flows(names: Sequence[str], marked: Collection[str]) -> Iterator[Flow]:
+def _carrier_flows(names: Sequence[str], marked: Collection[str], hidden_tags: bool) -> Iterator[Flow]:
     """Uplinks and patches need no guard: what they bring has been guarded where it was sent, or is not ours to judge."""
     for name in names:
         # What the kernel marked on a NIC, or another network's bridge, is not the mark of an isolated port of this one.
         clear = "set_field:0->pkt_mark," if name in marked else ""
-        yield Flow(Table.CLASSIFY, 110, f"in_port=<{name}>,dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
-        yield Flow(Table.CLASSIFY, 100, f"in_port=<{name}>", f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
+        yield from _entrance(f"in_port=<{name}>", clear, hidden_tags)
         yield Flow(Table.LEARN, 100, f"in_port=<{name}>", _learn(Cookie.LEARNED), Cookie.LEARN)
+
+
+def _entrance(port: str, clear: str, hidden_tags: bool) -> Iterator[Flow]:
+    """CLASSIFY for whoever is no guest: a priority tag comes off, where tags hide in PRIORITY."""
+    if hidden_tags:
+        yield Flow(Table.CLASSIFY, 110, f"{port},{TAGGED_MATCH}", f"{clear}{goto(Table.PRIORITY)}", Cookie.CLASSIFY)
+    else:
+        yield Flow(Table.CLASSIFY, 110, f"{port},dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
+    yield Flow(Table.CLASSIFY, 100, port, f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
 
 
 def _unmarked(wiring: NetworkWiring) -> str:
@@ -105,8 +114,7 @@ def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]
     local, found = f"in_port={LOCAL}", f"reg1=0x{LOCAL_NUMBER:x}"
     if wiring.host or uplinks:
         clear = _unmarked(wiring)
-        yield Flow(Table.CLASSIFY, 110, f"{local},dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
-        yield Flow(Table.CLASSIFY, 100, local, f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
+        yield from _entrance(local, clear, wiring.hidden_tags)
     else:
         yield Flow(Table.CLASSIFY, 100, local, "drop", Cookie.HOST)
     if wiring.host:

@@ -10,7 +10,7 @@ from scapy.packet import Raw
 
 from attacks.cast import BRIDGE_MACS, PORTS
 from attacks.frames import ether, ip4, ip6, udp
-from attacks.openers import OPENERS
+from attacks.openers import OPENERS, opener_of
 from attacks.rows import TABLES, Row
 from attacks.stage import Stage
 from attacks.table_host import HOST4, HOST6, TUNNEL_PORTS
@@ -71,5 +71,5 @@ def test_nothing_gets_into_a_tunnel_of_the_hosts_behind_an_opener(ears: Stage, o
 
 
 def _behind(opener: str, row: Row) -> list[bytes]:
-    made = OPENERS[opener](row.frame) if opener in OPENERS else None
+    made = opener_of(opener, row.frame) if opener in OPENERS else None
     return [row.frame] if made is None else [made, row.frame]
