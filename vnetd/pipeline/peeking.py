@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from vnetd.model.network import VlanMode
+from vnetd.model.network import Guard, VlanMode
 from vnetd.model.state import Group, GroupKind, NetworkWiring
 from vnetd.pipeline.catalogue import PEEK, Cookie, Reason, Table
 from vnetd.pipeline.flow import LOCAL, Flow, goto, refuse, withhold
@@ -78,9 +78,10 @@ def _check_flows() -> Iterator[Flow]:
 def _customer_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow]:
     """Behind a customer's tag there may be none, on the way in and on the way out."""
     for guest in wiring.guests:
-        if guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and guest.port in live:
+        known = guest.mac is not None or guest.guard is Guard.NONE
+        if guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and known and guest.port in live:
             yield Flow(Table.VLAN, 120, f"{TWO_TAGS},in_port=<{guest.port}>", refuse(Reason.NESTED_TAG), Cookie.REFUSE)
     look = f"load:0x1->NXM_NX_REG4[17],{_LOOK}"
     yield Flow(Table.CUSTOMER, 250, f"{_NOT_YET},{TAGGED_MATCH}", look, Cookie.DELIVER)
     yield Flow(Table.PEEKED, 300, f"{_CUSTOMERS},{TAGGED_MATCH}", "drop", Cookie.FLOOD)
-    yield Flow(Table.PEEKED, 290, _CUSTOMERS, f"{_BACK},{goto(Table.CUSTOMER)}", Cookie.DELIVER)
+    yield Flow(Table.PEEKED, 290, _CUSTOMERS, f"{_BACK},resubmit(,{Table.CUSTOMER:d})", Cookie.DELIVER)
