@@ -190,17 +190,6 @@ class Agent:
         return b"" if address[2] == OUTGOING else frame
 
 
-def _emptied(link: socket.socket) -> int:
-    """How many packets there were in a socket, which has none after that."""
-    count = 0
-    while True:
-        try:
-            link.recv(65536)
-        except BlockingIOError:
-            return count
-        count += 1
-
-
 class _Reader:
     """Whoever reads a device by packet sockets: here Open vSwitch. What their queues have no room for is lost."""
 
@@ -222,6 +211,17 @@ class _Reader:
 def _mac(device: str) -> str:
     with open(f"/sys/class/net/{device}/address", encoding="ascii") as file:
         return file.read().strip()
+
+
+def _emptied(link: socket.socket) -> int:
+    """How many packets there were in a socket, which has none after that."""
+    count = 0
+    while True:
+        try:
+            link.recv(65536)
+        except BlockingIOError:
+            return count
+        count += 1
 
 
 def main() -> None:

@@ -66,12 +66,14 @@ def test_a_packet_of_two_pieces_does_not_get_into_a_tunnel_of_the_hosts(ears: St
 def test_nothing_gets_into_a_tunnel_of_the_hosts_behind_an_opener(ears: Stage, opener: str) -> None:
     rows = [row for row in TABLES[UNPACKED]() if row.verdict == "DROP" and row.sender == "HM"]
     assert rows
-    if heard(ears, *(frame for row in rows for frame in _behind(opener, row))):
-        wrong = {row.name: found for row in rows if (found := heard(ears, *_behind(opener, row)))}
+    openers = [made for row in rows if (made := _opened(opener, row)) is not None]
+    for _ in range(2):
+        heard(ears, *openers)
+    if heard(ears, *(row.frame for row in rows)):
+        wrong = {row.name: found for row in rows if (found := heard(ears, row.frame))}
         assert wrong == {}, "and if nothing is named, only the first of them was heard"
         pytest.fail("something was heard once")
 
 
-def _behind(opener: str, row: Row) -> list[bytes]:
-    made = opener_of(opener, row.frame) if opener in OPENERS else None
-    return [row.frame] if made is None else [made, row.frame]
+def _opened(opener: str, row: Row) -> bytes | None:
+    return opener_of(opener, row.frame) if opener in OPENERS else None

@@ -1,4 +1,4 @@
-"""Each opener, then a forbidden frame: what ovs-vswitchd said of the one must not be kept for the other.
+"""Openers, then the forbidden frames: what ovs-vswitchd said of the ones must not be kept for the others.
 
 Where Open vSwitch has its own packets' cache and parser, as in the userspace data plane, nothing can come of it; where the kernel
 forwards, this is how the guards were got round.
@@ -17,7 +17,7 @@ from attacks.rows import TABLES, Row
 from attacks.stage import Stage
 
 MANY = 40
-"""Pairs in flight at once: as many as a tap's queue holds with room to spare."""
+"""Pairs at once: as many frames as a tap's queue holds with room to spare."""
 
 
 class Pair(NamedTuple):
@@ -39,7 +39,10 @@ def leaks(stage: Stage, found: list[Pair]) -> list[str]:
     wrong = []
     for at in range(0, len(found), MANY):
         some = found[at : at + MANY]
-        seen = stage.play_many([(pair.row.sender, frame) for pair in some for frame in (pair.opener, pair.row.frame)])
+        for _ in range(2):
+            # The first time the switch makes flows to count by, and what it had decided before them it decides again.
+            stage.play_many([(pair.row.sender, pair.opener) for pair in some])
+        seen = stage.play_many([(pair.row.sender, pair.row.frame) for pair in some])
         for pair in some:
             victims = sorted({name for name, frame in seen if is_of(frame, pair.row) and b"open" not in frame})
             wrong += [f"{pair.row.sender}: {pair.row.name}: leaked to {', '.join(victims)}"] if victims else []
@@ -59,4 +62,4 @@ def test_no_opener_opens_the_way_for_a_forbidden_frame(stage: Stage, opener: str
 
 
 def test_openers_are_made_of_many_rows() -> None:
-    assert all(sum(len(pairs(name, opener)) for name in tables.NAMES) >= 30 for opener in OPENERS)
+    assert all(sum(len(pairs(name, opener)) for name in tables.NAMES) >= 20 for opener in OPENERS)
