@@ -4,7 +4,9 @@ Strategy: with another vlan-limit than 1, Open vSwitch's cache takes a frame wit
 first alone, and what a flow says of the second is lost. So the first tag is taken off as soon
 as the frame comes in, and the frame is parsed again; PEEKED sees what stands there now, puts the tag on
 again, and leaves the answer in TAG. All checks that look for a tag's EtherType elsewhere ask TAG as well.
-A dot1q-tunnel port's frame is looked at once more, behind its customer's tag.
+
+A frame is parsed again once: it has its hash then, and no other group of one bucket sends it through the data plane any
+more. So what an uplink brings is not looked at behind a customer's tag, and br-tun does not count what is too large.
 """
 
 from __future__ import annotations
@@ -20,9 +22,6 @@ from vnetd.pipeline.ingress import TAGGED_MATCH
 TWO_TAGS = "reg4=0x10000/0x10000"
 """Bit 16 of TAG: another tag stands behind the frame's first one."""
 
-_CUSTOMERS, _NOT_YET = "reg4=0x20000/0x20000", "reg4=0/0x20000"
-"""Bit 17 of TAG: it is a customer's tag that was looked behind."""
-
 _PRIORITY_TAG = "reg4=0/0xfff"
 _LOOK = f"move:NXM_OF_VLAN_TCI[]->NXM_NX_REG4[0..15],pop_vlan,group:{PEEK}"
 _BACK = "push_vlan:0x8100,move:NXM_NX_REG4[0..15]->NXM_OF_VLAN_TCI[]"
@@ -30,7 +29,7 @@ _BACK = "push_vlan:0x8100,move:NXM_NX_REG4[0..15]->NXM_OF_VLAN_TCI[]"
 
 
 def peeking_groups() -> dict[int, Group]:
-    """The group that PRIORITY and CUSTOMER name, by its number."""
+    """The group that PRIORITY names, by its number."""
     return {PEEK: Group(GroupKind.SELECT, Table.PEEKED)}
 
 
@@ -41,8 +40,7 @@ def peeking_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow
     yield from _check_flows()
     if wiring.host:
         yield Flow(Table.HOST, 50, TWO_TAGS, refuse(Reason.HOST), Cookie.REFUSE)
-    if any(guest.vlan.mode is VlanMode.DOT1Q_TUNNEL for guest in wiring.guests):
-        yield from _customer_flows(wiring, live)
+    yield from _customer_flows(wiring, live)
 
 
 def _look_flows() -> Iterator[Flow]:
@@ -76,12 +74,8 @@ def _check_flows() -> Iterator[Flow]:
 
 
 def _customer_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Flow]:
-    """Behind a customer's tag there may be none, on the way in and on the way out."""
+    """A dot1q-tunnel port's frame with a tag behind its customer's, which must not get a third one first."""
     for guest in wiring.guests:
         known = guest.mac is not None or guest.guard is Guard.NONE
         if guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and known and guest.port in live:
             yield Flow(Table.VLAN, 120, f"{TWO_TAGS},in_port=<{guest.port}>", refuse(Reason.NESTED_TAG), Cookie.REFUSE)
-    look = f"load:0x1->NXM_NX_REG4[17],{_LOOK}"
-    yield Flow(Table.CUSTOMER, 250, f"{_NOT_YET},{TAGGED_MATCH}", look, Cookie.DELIVER)
-    yield Flow(Table.PEEKED, 300, f"{_CUSTOMERS},{TAGGED_MATCH}", "drop", Cookie.FLOOD)
-    yield Flow(Table.PEEKED, 290, _CUSTOMERS, f"{_BACK},resubmit(,{Table.CUSTOMER:d})", Cookie.DELIVER)

@@ -43,14 +43,20 @@ _TAG = 4
 
 
 def tunnel_flows(
-    segments: Iterable[SegmentWire], live: Collection[str], tunnels: Mapping[str, TunnelWire] | None = None, *, tags_apart: bool = False
+    segments: Iterable[SegmentWire],
+    live: Collection[str],
+    tunnels: Mapping[str, TunnelWire] | None = None,
+    *,
+    tags_apart: bool = False,
+    hidden_tags: bool = False,
 ) -> list[Flow]:
     """All flows of the tunnel bridge whose ports are ``live``; ``tunnels`` tells how those are that are not as usual.
 
     ``tags_apart``: the data plane does not count a frame's tag when it is asked for its size, as the kernel's does not.
+    ``hidden_tags``: tagged frames have been parsed again already (peeking.py).
     """
     wires = tunnels or {}
-    flows = list(_shared_flows())
+    flows = [*_shared_flows(), *_too_large_flows(hidden_tags)]
     entrances: set[str] = set()
     linked = [segment for segment in segments if segment.patch in live]
     limit = learn_limit(len(linked))
@@ -88,16 +94,21 @@ def _shared_flows() -> Iterator[Flow]:
     yield Flow(TunnelTable.SEGMENT, 0, "", "drop", Reason.UNWIRED.direct)
     yield Flow(TunnelTable.UNICAST, 10, f"dl_dst={MULTICAST}", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.TUNNEL, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST)
-    yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
     yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
-    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
     count = f"NXM_OF_IN_PORT[],NXM_NX_REG5[0..15],NXM_NX_REG2[0..7]),resubmit(,{TunnelTable.COUNTED:d})"
     for reason in COUNTING:
         learn = f"learn(table={TunnelTable.COUNTED:d},priority=1,cookie=0x{reason.counted:x},{count}"
         yield Flow(TunnelTable.DROP, 100, f"reg2=0x{reason:x}", learn, reason.total)
+
+
+def _too_large_flows(hidden_tags: bool) -> Iterator[Flow]:
+    """A frame that has a hash is not parsed again to choose a bucket, and would be counted whatever its size: it drops uncounted."""
+    actions = "drop" if hidden_tags else _refuse(Reason.TOO_LARGE)
+    yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, actions, Cookie.REFUSE)
+    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, actions, Cookie.REFUSE)
 
 
 def _refuse(reason: Reason) -> str:
