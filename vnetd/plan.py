@@ -299,7 +299,9 @@ def _wanted_groups(desired: Desired, bridge: str) -> dict[int, Group]:
 def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
     if bridge == desired.tunnel_bridge:
         wires = {name: facts.wire for name, facts in desired.tunnels.items()}
-        return tunnel_flows(desired.segments, numbers, wires, tags_apart=desired.bridges[bridge].datapath != USERSPACE)
+        apart = desired.bridges[bridge].datapath != USERSPACE
+        hidden = any(wiring.hidden_tags for wiring in desired.wirings.values())
+        return tunnel_flows(desired.segments, numbers, wires, tags_apart=apart, hidden_tags=hidden)
     if bridge in desired.bond_bridges:
         members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
         return bond_flows(desired.bond_bridges[bridge], members, numbers)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
-from switch import FIRST, LATER, LOCAL, Frame, parsed_again
+from switch import LATER, LOCAL, Frame, parsed_again
 
 from vnetd.model.names import IpPrefix
 from vnetd.model.network import Guard, Vlan, VlanMode
@@ -21,6 +21,8 @@ from vnetd.pipeline import MeterKind, Reason
 from vnetd.pipeline.limits import inbound_meter, outbound_meter
 
 IPV4, IPV6, ARP, RARP = 0x0800, 0x86DD, 0x0806, 0x8035
+IEEE_802_3 = 0x05FF
+NO_NEXT_HEADER = 59
 TAGS = (0x8100, 0x88A8, 0x9100)
 BROADCAST = 0xFFFF_FFFF_FFFF
 UDP, ICMPV6 = 17, 58
@@ -62,9 +64,18 @@ def has_ports(frame: Frame) -> bool:
     return frame.get("nw_frag", 0) != LATER
 
 
-def hides_its_ports(frame: Frame) -> bool:
-    """A first fragment of IPv6 that ends before the ports, which the switch then shows as 0."""
-    return is_udp_to(frame, IPV6, 0) and frame.get("nw_frag", 0) == FIRST
+def hides_what_it_is(frame: Frame) -> bool:
+    """UDP without ports or ICMPv6 without a type: they lie where ovs-vswitchd does not look, and the kernel does."""
+    udp = is_udp_to(frame, IPV4, 0) or is_udp_to(frame, IPV6, 0)
+    return udp or (frame["dl_type"] == IPV6 and frame["nw_proto"] == ICMPV6 and has_ports(frame) and frame["tp_src"] == 0)
+
+
+def is_ambiguous(frame: Frame) -> bool:
+    """What the kernel may read otherwise than ovs-vswitchd."""
+    if frame["dl_type"] not in (IPV4, IPV6):
+        return frame["dl_type"] == IEEE_802_3
+    broken = frame["nw_proto"] == 0 or (frame["dl_type"] == IPV6 and frame["nw_proto"] == NO_NEXT_HEADER)
+    return broken or hides_what_it_is(frame)
 
 
 def is_udp_to(frame: Frame, kind: int, port: int) -> bool:
@@ -178,9 +189,10 @@ def _ipv4_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
 
 def _ipv6_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
     source = IPv6Address(frame["ipv6_src"])
-    if frame["nw_proto"] == 0 or hides_its_ports(frame):
-        # The ports of a first fragment that ends before them are not to be seen, and the next one would bring them in.
+    if frame["nw_proto"] == 0:
         yield Reason.MALFORMED_IP
+    if frame.get("nw_frag"):
+        yield Reason.IPV6_FRAGMENT
     if is_udp_to(frame, IPV6, 546):
         yield Reason.DHCPV6_SERVER
     if frame["nw_proto"] == ICMPV6 and has_ports(frame):
@@ -209,8 +221,6 @@ def _icmpv6_wrongs(guest: GuestWire, frame: Frame) -> Iterator[Reason]:
         yield Reason.MLD_QUERY
     elif kind not in (*PLAIN_ICMPV6, *MLD_REPORTS, ROUTER_SOLICITATION, SOLICITATION, ADVERTISEMENT):
         yield Reason.ICMPV6_TYPE
-    if ROUTER_SOLICITATION <= kind <= REDIRECT and frame.get("nw_frag"):
-        yield Reason.DISCOVERY_FRAGMENT
     if kind in (ROUTER_SOLICITATION, SOLICITATION, ADVERTISEMENT):
         target = IPv6Address(frame.get("nd_target", 0))
         well_formed = frame["tp_dst"] == 0 and frame["nw_ttl"] == 255
@@ -246,11 +256,16 @@ def is_for(guest: GuestWire, frame: Frame) -> bool:
     return kind in (ARP, RARP)
 
 
-def could_enter_a_tunnel(frame: Frame) -> bool:
-    if frame["dl_type"] not in (IPV4, IPV6):
+def is_for_a_host(frame: Frame) -> bool:
+    """What can be no packet of a tunnel's, and shows that by itself."""
+    kind, protocol = frame["dl_type"], frame.get("nw_proto")
+    if kind in (ARP, RARP):
+        return True
+    if kind not in (IPV4, IPV6) or (kind == IPV6 and frame.get("nw_frag")):
         return False
-    udp = frame["nw_proto"] == UDP and has_ports(frame) and frame["tp_dst"] in (4789, 6081, 3784, 4784)
-    return frame["nw_proto"] == 47 or udp or hides_its_ports(frame)
+    spoken = (1, 2, 6, UDP, 50, 89, 103, 112, 132) if kind == IPV4 else (6, UDP, ICMPV6, 50, 89, 103, 112, 132)
+    tunnel = protocol == UDP and has_ports(frame) and frame["tp_dst"] in (0, 4789, 6081, 3784, 4784)
+    return protocol in spoken and not tunnel and not hides_what_it_is(frame)
 
 
 def is_in(guest: GuestWire, vlan: int) -> bool:
@@ -345,7 +360,7 @@ class Reference:
         guest = self.closed.get(port)
         if guest is None and port not in (*self.uplinks, *self.joints, *self.patches, LOCAL):
             return Expected(drops=[(frozenset({Reason.UNWIRED}), port)])
-        if guest is not None and (found := wrongs(guest, frame)):
+        if guest is not None and (found := wrongs(guest, frame) | self._ambiguous(guest, frame)):
             strange = found & {Reason.FOREIGN_MAC, Reason.FOREIGN_VLAN}
             return Expected(drops=[(frozenset(found), port)], meters=[] if strange else None)
         tag = tag_of(frame)
@@ -362,13 +377,19 @@ class Reference:
         expected.meters = [*self._meters(guest, frame, flooded), *inbound]
         return expected
 
+    def _ambiguous(self, guest: GuestWire, frame: Frame) -> set[Reason]:
+        """Where Open vSwitch looks at more than one tag, it shows what stands behind a second one, too."""
+        shown = parsed_again({**frame, "vlan_tci": 0}) if self.wiring.hidden_tags else frame
+        return {Reason.AMBIGUOUS} if guest.guard is not Guard.NONE and is_ambiguous(shown) else set()
+
     def _load(self, guest: GuestWire | None, frame: Frame) -> Load:
         tag, inner = tag_of(frame), behind(frame)
         if guest is not None and guest.vlan.mode is VlanMode.DOT1Q_TUNNEL and tag is not None:
             inner = (tag,)
         packet = parsed_again({**frame, "vlan_tci": 0})
         dscp = packet.get("ip_dscp", 0)
-        if guest is not None and guest.dscp is not None and frame["dl_type"] in (IPV4, IPV6):
+        shown = packet if self.wiring.hidden_tags else frame
+        if guest is not None and guest.dscp is not None and shown["dl_type"] in (IPV4, IPV6):
             dscp = guest.dscp
         # The tunnel bridge counts for the sender what no tunnel carries.
         mark = self._mark(frame, guest) | frame["in_port"] << 16
@@ -461,7 +482,8 @@ class Reference:
         """The bridge's own port hears uplinks always and others where the network lets it; ``asked``: the frame is for it alone."""
         if frame["in_port"] == LOCAL:
             return
-        refused = not self.wiring.host or could_enter_a_tunnel(frame)
+        tunnel = (guest := self.guests.get(frame["in_port"])) is not None and guest.vlan.mode is VlanMode.DOT1Q_TUNNEL
+        refused = not self.wiring.host or not is_for_a_host(frame) or (tunnel and bool(load.behind))
         if frame["in_port"] in self.uplinks or not refused:
             expected.hearers.append(self._carried(LOCAL, vlan, load))
         elif self.wiring.host or asked:

@@ -93,6 +93,7 @@ def wirings(draw: st.DrawFn) -> NetworkWiring:
         joints=draw(st.sampled_from(((), ("join-a",)))),
         pools=draw(st.sampled_from(((), POOLS_SHARED))),
         answers=draw(answers()),
+        hidden_tags=draw(st.booleans()),
     )
 
 

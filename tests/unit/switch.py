@@ -28,12 +28,15 @@ _PROTOCOLS = {
     "udp": {"dl_type": 0x0800, "nw_proto": 17},
     "udp6": {"dl_type": 0x86DD, "nw_proto": 17},
     "icmp6": {"dl_type": 0x86DD, "nw_proto": 58},
+    **{name: {"dl_type": 0x0800, "nw_proto": number} for name, number in (("icmp", 1), ("tcp", 6), ("sctp", 132))},
+    **{name: {"dl_type": 0x86DD, "nw_proto": number} for name, number in (("tcp6", 6), ("sctp6", 132))},
 }
-_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3)}
+_FRAGMENTS = {"no": (0, 3), "yes": (1, 1), "later": (3, 3), "first": (1, 3), "not_later": (0, 2)}
 _WIDTHS = {
     **dict.fromkeys(("dl_src", "dl_dst", "arp_sha", "arp_tha", "nd_sll", "nd_tll"), 48),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "nd_target"), 128),
-    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg5", "pkt_mark", "nd_reserved"), 32),
+    **dict.fromkeys(("nw_src", "nw_dst", "arp_spa", "arp_tpa", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "pkt_mark"), 32),
+    "nd_reserved": 32,
     **dict.fromkeys(("nw_proto", "nw_ttl", "icmp_type", "icmp_code", "nd_options_type"), 8),
     **dict.fromkeys(("in_port", "vlan_tci", "dl_type", "tp_src", "tp_dst", "arp_op"), 16),
     "tun_id": 64,
@@ -58,6 +61,7 @@ _NAMES = {
     "NXM_NX_REG1": "reg1",
     "NXM_NX_REG2": "reg2",
     "NXM_NX_REG3": "reg3",
+    "NXM_NX_REG4": "reg4",
     "NXM_NX_REG5": "reg5",
     "NXM_NX_PKT_MARK": "pkt_mark",
 }
@@ -80,6 +84,11 @@ APART = AGAIN + 1
 
 ANEW = AGAIN + 2
 """The group of the tunnel bridge that leads to table 61 by way of the data plane."""
+
+PEEK = AGAIN + 3
+"""The group that leads to table 6 by way of the data plane."""
+
+_PARSING = {AGAIN: 44, ANEW: 61, PEEK: 6}
 
 
 class Exit(Exception):
@@ -317,10 +326,10 @@ class _Run:
             with contextlib.suppress(Exit):
                 self.table(57)
             self.frame, self.stack = before, stack
-        elif int(rest) in (AGAIN, ANEW):
+        elif int(rest) in _PARSING:
             self.learned_before = len(self.journey.learned) if self.learned_before is None else self.learned_before
             self.frame = parsed_again(self.frame)
-            self.table(44 if int(rest) == AGAIN else 61)
+            self.table(_PARSING[int(rest)])
             raise Exit
         else:
             raise Unknown(f"the group {rest}")

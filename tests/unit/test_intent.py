@@ -346,12 +346,14 @@ def test_problems_of_the_sources_are_told_along(host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 2, 3, -1])
-def test_a_vlan_limit_of_open_vswitchs_other_than_one_is_told_with_the_way_back(host: FakeHost, limit: int) -> None:
+def test_a_vlan_limit_of_open_vswitchs_other_than_one_is_noticed_with_the_way_back(host: FakeHost, limit: int) -> None:
     host.vlan_limit = limit
     assert wanted(host).problems == (), "where vnetd has no bridge, it is nothing to it"
-    (problem,) = wanted(host, BLUE).problems
-    assert (problem.kind, problem.name, problem.soft) == ("switch", "Open vSwitch", False)
-    assert f"its other_config:vlan-limit is {limit} and must be 1" in problem.text
+    desired = wanted(host, BLUE)
+    (problem,) = desired.problems
+    assert (problem.kind, problem.name, problem.soft) == ("switch", "Open vSwitch", True)
+    assert f"its other_config:vlan-limit is {limit} and not 1" in problem.text
+    assert desired.wirings["br-blue"].hidden_tags
     assert problem.text.endswith("ovs-vsctl remove Open_vSwitch . other_config vlan-limit")
     reconcile(Inventory((BLUE,), complete=True), host.rim())
     assert wanted(host).problems == (problem,), "a bridge that is there already counts"
@@ -361,7 +363,8 @@ def test_a_vlan_limit_of_open_vswitchs_other_than_one_is_told_with_the_way_back(
 @pytest.mark.parametrize("limit", [None, 1])
 def test_a_vlan_limit_of_one_is_nothing_to_tell(host: FakeHost, limit: int | None) -> None:
     host.vlan_limit = limit
-    assert wanted(host, BLUE).problems == ()
+    desired = wanted(host, BLUE)
+    assert (desired.problems, desired.wirings["br-blue"].hidden_tags) == ((), False)
 
 
 def test_sources_are_complete_when_libvirt_was_read_or_every_bridge_is_accounted_for(host: FakeHost) -> None:

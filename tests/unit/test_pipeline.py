@@ -98,8 +98,8 @@ def test_a_trunk_sends_the_vlans_of_its_list_and_nothing_untagged() -> None:
 priority=110,in_port=vnet1,dl_src=00:00:00:00:00:01/00:00:00:00:00:ff actions=goto_table:5  # classify
 priority=100,in_port=vnet1 actions=drop  # foreign_mac
 table=10, priority=100,in_port=vnet1,dl_src={M} actions=goto_table:12  # guard
-table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:30  # vlan
-table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:30  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=10 actions=goto_table:25  # vlan
+table=12, priority=100,in_port=vnet1,dl_vlan=20 actions=goto_table:25  # vlan
 table=42, priority=100,reg1=vnet1,dl_vlan=10,dl_dst={M} actions=goto_table:46  # deliver
 table=42, priority=100,reg1=vnet1,dl_vlan=20,dl_dst={M} actions=goto_table:46  # deliver
 table=52, priority=120,dl_vlan=10,{UNICAST} actions=drop  # flood
@@ -139,6 +139,7 @@ def test_a_port_without_a_guard_is_held_to_its_vlan_and_hears_what_is_for_strang
 priority=100,in_port=vnet1 actions=goto_table:5  # classify
 table=10, priority=100,in_port=vnet1 actions=goto_table:12  # guard
 table=12, priority=100,in_port=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:14  # vlan
+table=14, priority=50,in_port=vnet1 actions=goto_table:30  # vlan
 table=40, priority=100,in_port=vnet1 actions={learn},resubmit(,41),goto_table:42  # learn
 table=42, priority=100,reg1=vnet1,vlan_tci=0x0000/0x1fff actions=goto_table:43  # deliver
 table=52, priority=120,vlan_tci=0x0000/0x1fff,{UNICAST} actions=resubmit(,55)  # flood
@@ -246,6 +247,33 @@ def test_only_a_bridge_with_dot1q_tunnel_ports_needs_frames_to_be_parsed_again()
         assert {number: str(group) for number, group in groups_of(NetworkWiring(guests)).items()} == wanted
 
 
+def test_where_tags_hide_every_first_tag_is_looked_behind() -> None:
+    """Nobody's frame gets past PRIORITY with a tag, uplinks' and the host's neither, and who asks for a second tag asks the register."""
+    wiring = NetworkWiring((WEB,), ("eth1",), ("tun-a",), host=True, joints=("join-a",))
+    live = ("vnet1", "eth1", "tun-a", "join-a")
+    hiding = replace(wiring, hidden_tags=True)
+    found = changed(dump(network_flows(wiring, live)), dump(network_flows(hiding, live)))
+    look = "move:NXM_OF_VLAN_TCI[]->NXM_NX_REG4[0..15],pop_vlan,group:1986946423"
+    assert f"+table=5, priority=100,vlan_tci=0x1000/0x1000 actions={look}  # guard" in found
+    for port in ("eth1", "tun-a", "join-a", "LOCAL"):
+        (entrance,) = re.findall(rf"\+priority=110,in_port={port},(.*)", found)
+        assert entrance.startswith("vlan_tci=0x1000/0x1000 actions=")
+        assert entrance.endswith("goto_table:5  # classify")
+        assert f"+table=10, priority=100,in_port={port} actions=goto_table:40  # guard" in found
+    asking = {int(table) for table in re.findall(r"\+table=(\d+), priority=\d+,reg4=0x10000/0x10000 ", found)}
+    assert asking == {Table.NESTED, Table.TYPE, Table.KIND, Table.BARE, Table.CAST, Table.HOST, Table.COPY}
+    assert {number: str(group) for number, group in groups_of(hiding).items()} == {0x766E6577: "select, to table 6"}
+
+
+def test_where_tags_hide_no_flow_names_a_group_twice() -> None:
+    """Open vSwitch 3.1 dies when a group is deleted that one flow names twice."""
+    tunnel = GuestWire("vnet1", M, Vlan(VlanMode.DOT1Q_TUNNEL, 100, customers=(10,), tpid=0x8100), Guard.MAC)
+    flows = network_flows(NetworkWiring((tunnel,), hidden_tags=True), ["vnet1"])
+    assert sum("group:" in flow.actions for flow in flows) == 3
+    assert all(flow.actions.count("group:") <= 1 for flow in flows)
+    assert Flow(Table.VLAN, 120, "reg4=0x10000/0x10000,in_port=<vnet1>", "set_field:0x13->reg2,goto_table:60", Cookie.REFUSE) in flows
+
+
 def test_a_strict_trunk_is_asked_what_stands_behind_its_tags_in_both_directions() -> None:
     plain, strict = (guest_lines(GuestWire("vnet1", M, Vlan(VlanMode.TRUNK, None, (10,)), guard)) for guard in (Guard.MAC, Guard.STRICT))
     found = changed(plain, strict)
@@ -271,9 +299,9 @@ def test_limits_and_marks_are_met_one_after_the_other() -> None:
 +table=15, priority=100,in_port=vnet1 actions=meter:vnet1-packets,goto_table:16  # limit
 +table=16, priority=100,in_port=vnet1 actions=meter:{shared[1]},goto_table:17  # limit
 +table=17, priority=100,in_port=vnet1 actions=meter:{shared[3]},goto_table:18  # limit
-+table=18, priority=100,ip,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
-+table=18, priority=100,ipv6,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:30  # limit
-+table=18, priority=90,in_port=vnet1 actions=goto_table:30  # limit
++table=18, priority=100,ip,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:25  # limit
++table=18, priority=100,ipv6,in_port=vnet1 actions=set_field:46->ip_dscp,goto_table:25  # limit
++table=18, priority=90,in_port=vnet1 actions=goto_table:25  # limit
 +table=46, priority=110,reg1=vnet1,in_port=vnet1 actions=drop  # flood
 +table=46, priority=100,reg1=vnet1 actions=meter:{shared[0]},goto_table:47  # limit
 +table=47, priority=100,reg1=vnet1 actions=meter:{shared[2]},goto_table:48  # limit
@@ -336,13 +364,18 @@ def test_a_host_that_may_be_reached_takes_nothing_that_could_enter_its_tunnels()
     refused = {line.partition("priority=50,")[2].partition(" ")[0] for line in lines if line.endswith("# refuse")}
     ports = (3784, 4784, 4789, 6081)
     assert refused == {
-        "ip,nw_proto=47",
-        "ipv6,nw_proto=47",
-        *(f"udp,tp_dst={port}" for port in ports),
-        "udp6,nw_frag=first,tp_dst=0",
-        *(f"udp6,tp_dst={port}" for port in ports),
+        "",
+        "reg3=0x80/0x80",
+        "udp,nw_frag=not_later,tp_dst=0",
+        "udp6,nw_frag=not_later,tp_dst=0",
+        "icmp6,nw_frag=not_later,icmp_type=0",
+        *(f"{kind},tp_dst={port}" for kind in ("udp", "udp6") for port in ports),
     }
-    assert lines[-1] == "table=54, priority=10 actions=LOCAL  # host"
+    assert "table=54, priority=0 actions=set_field:0x53->reg2,goto_table:60  # refuse" in lines
+    heard = {line.partition("priority=10,")[2].partition(" ")[0] for line in lines if line.endswith("LOCAL  # host")}
+    assert "" not in heard, "what is not named is refused"
+    assert not {match for match in heard if match.startswith(("ipv6", "icmp6", "tcp6", "udp6")) and not match.endswith(",nw_frag=no")}
+    assert not {match for match in heard if "47" in match}
 
 
 def test_a_mark_of_the_kernels_is_taken_off_where_marks_mean_something() -> None:
@@ -407,8 +440,8 @@ def test_cookies_tell_vnetds_flows_and_never_change() -> None:
         "UNWIRED": 0x02, "FOREIGN_MAC": 0x11, "FOREIGN_VLAN": 0x12, "NESTED_TAG": 0x13, "UNKNOWN_TYPE": 0x40, "RESERVED": 0x41,
         "MALFORMED_ARP": 0x42, "FOREIGN_ARP": 0x43, "FOREIGN_IPV4": 0x44, "FOREIGN_IPV6": 0x45, "UNADDRESSED": 0x46, "MALFORMED_IP": 0x47,
         "DHCP_SERVER": 0x48, "DHCPV6_SERVER": 0x49, "ROUTER_ADVERTISEMENT": 0x4A, "REDIRECT": 0x4B, "MLD_QUERY": 0x4C, "DISCOVERY": 0x4D,
-        "DISCOVERY_FRAGMENT": 0x4E, "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
-        "TOO_LARGE": 0x54, "WATCH": 0x55, "DEAD_PEER": 0x56,
+        "ICMPV6_TYPE": 0x4F, "MISCAST": 0x50, "ISOLATED": 0x51, "NOT_ADDRESSED": 0x52, "HOST": 0x53,
+        "TOO_LARGE": 0x54, "WATCH": 0x55, "DEAD_PEER": 0x56, "AMBIGUOUS": 0x57, "IPV6_FRAGMENT": 0x58,
         "FLOOD_LIMIT": 0x60, "NEIGHBOUR_LIMIT": 0x61, "BANDWIDTH": 0x62, "PACKETS": 0x63,
     }  # fmt: skip
     every = [*Cookie, *(cookie for reason in Reason for cookie in (reason.direct, reason.counted, reason.total))]
@@ -553,7 +586,8 @@ def test_every_limited_guest_passes_its_meters(wiring: NetworkWiring) -> None:
     for guest in wiring.guests:
         places = ((MeterKind.BANDWIDTH, guest.meter, Table.VLAN), (MeterKind.FLOOD, guest.flood, Table.LIMIT))
         for kind, meter, table in (*places, (MeterKind.NEIGHBOUR, guest.neighbour, Table.NEIGHBOUR)):
-            own = [flow for flow in flows if flow.table == table and f"in_port=<{guest.port}>" in flow.match]
+            mine = [flow for flow in flows if flow.table == table and f"in_port=<{guest.port}>" in flow.match]
+            own = [flow for flow in mine if flow.cookie != Cookie.REFUSE]
             named = [flow.actions.startswith(f"meter:<{guest.port}:{kind.name.lower()}>,") for flow in own]
             assert all(named) if meter else not any(named)
             assert named or meter is None or (guest.mac is None and guest.guard is not Guard.NONE)

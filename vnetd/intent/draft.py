@@ -43,7 +43,7 @@ class Wires:
     """The joint that leads to the overlay of what is joined."""
     answers: tuple[Answer, ...] = ()
 
-    def finished(self) -> NetworkWiring:
+    def finished(self, hidden_tags: bool) -> NetworkWiring:
         return NetworkWiring(
             guests=tuple(sorted(self.guests, key=lambda wire: wire.port)),
             uplinks=tuple(sorted(self.uplinks)),
@@ -53,6 +53,7 @@ class Wires:
             joints=tuple(sorted(self.joints, key=lambda name: (name == self.way_out, name))),
             pools=tuple(pool for network in self.networks for pool in pools_of(network)),
             answers=self.answers,
+            hidden_tags=hidden_tags,
         )
 
 
@@ -162,20 +163,24 @@ class Draft:
         """Whether a bridge of Open vSwitch's has this name, and so its own port, too."""
         return name == self.host.tunnel_bridge or any(name in one for one in (self.bridges, self.rows.bridges, self.rows.fakes))
 
+    @cached_property
+    def _hidden_tags(self) -> bool:
+        """Where it looks at two tags, Open vSwitch's cache gives a frame the verdict of one with the first tag alone."""
+        return self.rows.vlan_limit not in (None, 1)
+
     def _check_settings(self) -> None:
-        """With two tags looked at, Open vSwitch's cache gives a frame the verdict of one with the first tag alone."""
-        limit = self.rows.vlan_limit
-        if limit in (None, 1) or not (self.bridges or any(seen.owner for seen in self.rows.bridges.values())):
+        if not self._hidden_tags or not (self.bridges or any(seen.owner for seen in self.rows.bridges.values())):
             return
-        fault = f"its other_config:vlan-limit is {limit} and must be 1, or a frame's second VLAN tag may get past the checks of ports"
-        self.problems.append(Problem("switch", "Open vSwitch", f"{fault}; ovs-vsctl remove Open_vSwitch . other_config vlan-limit"))
+        fact = f"its other_config:vlan-limit is {self.rows.vlan_limit} and not 1, so each tagged frame is parsed twice"
+        words = f"{fact}, to see whether there is another tag behind the first; ovs-vsctl remove Open_vSwitch . other_config vlan-limit"
+        self.problems.append(Problem("switch", "Open vSwitch", words, soft=True))
 
     def finish(self) -> Desired:
         self._check_settings()
         return Desired(
             bridges=self.bridges,
             ports=self.ports,
-            wirings={bridge: wires.finished() for bridge, wires in self.wires.items()},
+            wirings={bridge: wires.finished(self._hidden_tags) for bridge, wires in self.wires.items()},
             bond_bridges=self.bond_bridges,
             homes=self.homes,
             tunnel_bridge=self.host.tunnel_bridge,

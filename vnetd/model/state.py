@@ -176,7 +176,7 @@ class NetworkWiring:
     ``uplinks`` are NICs, or the patch to a bond's bridge; ``joints`` are patches to other
     bridges of the host, that to another's overlay last, ``patches`` the one to the tunnels. ``host`` lets guests reach the
     bridge's own port; ``isolating`` is whether the network has isolated ports, here or on
-    another host.
+    another host. ``hidden_tags``: Open vSwitch does not tell a frame with two tags from one with the first alone.
     """
 
     guests: tuple[GuestWire, ...] = ()
@@ -187,6 +187,7 @@ class NetworkWiring:
     joints: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
     answers: tuple[Answer, ...] = ()
+    hidden_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ A network's bridge. A guest's frame goes through all of it; what an uplink, the
 patch to the tunnels or the host itself sends begins at LEARN:
 
     CLASSIFY   0  by port; the last byte of a guest's MAC, so that a flood of forged addresses ends here in few megaflows
-    PRIORITY   5  a priority tag (VLAN ID 0) is taken off
+    PRIORITY   5  a priority tag (VLAN ID 0) is taken off; where tags hide (below), any tag, for the frame to be parsed again
+    PEEKED     6  only there: whether another tag stood behind it, and the tag on again
     GUARD     10  the whole source MAC
     VLAN      12  untagged, or a VLAN that the port is in; from here on the frame has its VLAN's tag
     NESTED    14  what came untagged must not hide a tag all the same
@@ -15,6 +16,7 @@ patch to the tunnels or the host itself sends begins at LEARN:
     TYPE      20  guard='strict': by EtherType, which address must be the guest's own; asks SOURCE
     SOURCE    21  facts, no verdicts: the addresses that are a port's own
     VERDICT   22  what may pass of IPv4, IPv6, ARP and RARP; the rest drops, by reason
+    AMBIGUOUS 25  what ovs-vswitchd reads otherwise than the kernel, which remembers its verdicts, drops
     KIND      30  reserved multicast drops; ARP and neighbour discovery go to NEIGHBOUR
     NEIGHBOUR 31  the port's limit on ARP and neighbour discovery
     LEARN     40  remember behind which port the sender is
@@ -63,7 +65,8 @@ frame came by is in the upper half of pkt_mark while it crosses the patch to the
 Open vSwitch looks at one tag (vlan-limit=1, its default); a second one shows as the
 EtherType of what stands behind the first, in which all checks here trust. Where it
 looks at two, its cache of decisions takes a frame with two tags for one with the first
-alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. To
+alone (xlate_wc_finish in ofproto-dpif-xlate.c), so that no flow can tell them apart. There
+each tag is taken off where the frame comes in, the frame parsed again, and what then stands first remembered. To
 see a customer's tag with the service VLAN's off, a frame is parsed again: the group AGAIN
 has one bucket, and choosing among buckets by hash recirculates in both data planes. That
 ends all that was still to be done for the frame, also behind a clone, but not behind a
@@ -84,6 +87,7 @@ class Table(IntEnum):
 
     CLASSIFY = 0
     PRIORITY = 5
+    PEEKED = 6
     GUARD = 10
     VLAN = 12
     NESTED = 14
@@ -94,6 +98,7 @@ class Table(IntEnum):
     TYPE = 20
     SOURCE = 21
     VERDICT = 22
+    AMBIGUOUS = 25
     KIND = 30
     NEIGHBOUR = 31
     LEARN = 40
@@ -144,7 +149,10 @@ APART = AGAIN + 1
 ANEW = AGAIN + 2
 """The number of the group by which the tunnel bridge parses a frame again before it is dropped; it leads to DROP."""
 
-OUR_GROUPS = frozenset({AGAIN, APART, ANEW})
+PEEK = AGAIN + 3
+"""The number of the group by which a frame without its first tag is parsed again, where tags hide; it leads to PEEKED."""
+
+OUR_GROUPS = frozenset({AGAIN, APART, ANEW, PEEK})
 
 
 class Fact(IntEnum):
@@ -193,7 +201,10 @@ class Cookie(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a frame drops: the value of the register REASON (reg2) and the last byte of the cookies that count it."""
+    """Why a frame drops: the value of the register REASON (reg2) and the last byte of the cookies that count it.
+
+    0x4E was that of neighbour discovery in a fragment, and is not given again.
+    """
 
     UNWIRED = 0x02
     FOREIGN_MAC = 0x11
@@ -213,7 +224,6 @@ class Reason(IntEnum):
     REDIRECT = 0x4B
     MLD_QUERY = 0x4C
     DISCOVERY = 0x4D
-    DISCOVERY_FRAGMENT = 0x4E
     ICMPV6_TYPE = 0x4F
     MISCAST = 0x50
     ISOLATED = 0x51
@@ -222,6 +232,8 @@ class Reason(IntEnum):
     TOO_LARGE = 0x54
     WATCH = 0x55
     DEAD_PEER = 0x56
+    AMBIGUOUS = 0x57
+    IPV6_FRAGMENT = 0x58
     FLOOD_LIMIT = 0x60
     NEIGHBOUR_LIMIT = 0x61
     BANDWIDTH = 0x62
@@ -262,7 +274,6 @@ REASONS = {
     Reason.REDIRECT: "ICMPv6 redirect",
     Reason.MLD_QUERY: "MLD query",
     Reason.DISCOVERY: "neighbour discovery",
-    Reason.DISCOVERY_FRAGMENT: "neighbour discovery in a fragment",
     Reason.ICMPV6_TYPE: "ICMPv6 type",
     Reason.MISCAST: "unicast packet in a multicast frame",
     Reason.ISOLATED: "isolated port",
@@ -271,6 +282,8 @@ REASONS = {
     Reason.TOO_LARGE: "too large for the tunnel",
     Reason.WATCH: "BFD for a tunnel",
     Reason.DEAD_PEER: "peer not alive",
+    Reason.AMBIGUOUS: "read in two ways",
+    Reason.IPV6_FRAGMENT: "IPv6 fragment",
     Reason.FLOOD_LIMIT: "flood limit",
     Reason.NEIGHBOUR_LIMIT: "ARP and ND limit",
     Reason.BANDWIDTH: "bandwidth limit",

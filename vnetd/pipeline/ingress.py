@@ -40,6 +40,9 @@ TAGGED_MATCH = "vlan_tci=0x1000/0x1000"
 SOLICITED_NODE = "ff02::1:ff00:0/104"
 """RFC 4291, 2.7.1."""
 
+_JUDGED = {Guard.STRICT: Table.TYPE, Guard.MAC: Table.AMBIGUOUS, Guard.NONE: Table.KIND}
+"""Where a frame goes that has one of the port's VLANs, by the port's guard."""
+
 _OWN = has(Fact.OWN)
 _OWN_ADDRESS = f"reg3=0x{Fact.OWN:x}/0x{Fact.OWN | Fact.UNADDRESSED:x}"
 _UNADDRESSED = has(Fact.UNADDRESSED)
@@ -107,10 +110,10 @@ def _vlan_flows(guest: GuestWire, pools: Sequence[Pool]) -> Iterator[Flow]:
     if guest.guard is Guard.STRICT:
         facts = Fact.STRICT | (0 if guest.addresses else Fact.UNADDRESSED)
         before += f"set_field:0x{facts:x}->reg3,"
-    judged = Table.TYPE if guest.guard is Guard.STRICT else Table.KIND
+    judged = _JUDGED[guest.guard]
     start = first_stage(guest, pools, judged)
     yield from outbound_flows(guest, pools, judged)
-    if start is not Table.KIND and guest.guard is not Guard.STRICT:
+    if start is not Table.AMBIGUOUS and guest.guard is not Guard.STRICT:
         yield Flow(Table.NESTED, 50, port, goto(start), Cookie.VLAN)
     if vlan.mode is VlanMode.DOT1Q_TUNNEL:
         yield from _customer_flows(guest, before, start)
@@ -161,21 +164,26 @@ def _source_flows(guest: GuestWire, port: str) -> Iterator[Flow]:
 def shared_ingress() -> Iterator[Flow]:
     """The flows from CLASSIFY to NEIGHBOUR that are there once, whatever the number of ports."""
     yield Flow(Table.CLASSIFY, 0, "", refuse(Reason.UNWIRED), Cookie.REFUSE)
-    yield Flow(Table.PRIORITY, 100, "dl_vlan=0", f"pop_vlan,{goto(Table.GUARD)}", Cookie.GUARD)
-    yield Flow(Table.PRIORITY, 0, "", goto(Table.GUARD), Cookie.GUARD)
     yield Flow(Table.GUARD, 0, "", refuse(Reason.FOREIGN_MAC), Cookie.REFUSE)
     yield Flow(Table.VLAN, 0, "", refuse(Reason.FOREIGN_VLAN), Cookie.REFUSE)
     for kind in NESTED_TYPES:
         yield Flow(Table.NESTED, 100, f"dl_type=0x{kind:04x}", refuse(Reason.NESTED_TAG), Cookie.REFUSE)
-    yield Flow(Table.NESTED, 0, "", goto(Table.KIND), Cookie.GUARD)
+    yield Flow(Table.NESTED, 0, "", goto(Table.AMBIGUOUS), Cookie.GUARD)
     yield from _type_flows()
     yield from _verdict_flows()
+    yield from _ambiguous_flows()
     yield Flow(Table.KIND, 200, f"dl_dst={RESERVED}", refuse(Reason.RESERVED), Cookie.REFUSE)
     neighbour = f"{note(Fact.NEIGHBOUR)},{goto(Table.NEIGHBOUR)}"
     for match in ("arp", "rarp", "icmp6,icmp_type=133", "icmp6,icmp_type=135", "icmp6,icmp_type=136"):
         yield Flow(Table.KIND, 100, match, neighbour, Cookie.LIMIT)
     yield Flow(Table.KIND, 0, "", goto(Table.LEARN), Cookie.LIMIT)
     yield Flow(Table.NEIGHBOUR, 0, "", goto(Table.LEARN), Cookie.LIMIT)
+
+
+def priority_flows() -> Iterator[Flow]:
+    """PRIORITY, where Open vSwitch looks at one tag; peeking.py has what it is elsewhere."""
+    yield Flow(Table.PRIORITY, 100, "dl_vlan=0", f"pop_vlan,{goto(Table.GUARD)}", Cookie.GUARD)
+    yield Flow(Table.PRIORITY, 0, "", goto(Table.GUARD), Cookie.GUARD)
 
 
 def _asked(field: str, target: str) -> str:
@@ -229,10 +237,9 @@ def _verdict_flows() -> Iterator[Flow]:
         (50, "ip", Reason.FOREIGN_IPV4),
         # IPv6. Next header 0 is what the switch shows when it could not read the chain of headers to its end (RFC 7112).
         (250, "ipv6,nw_proto=0", Reason.MALFORMED_IP),
-        # A first fragment that ends before the ports shows them as 0, and the next one would bring them in unseen.
-        (250, "udp6,nw_frag=first,tp_dst=0", Reason.MALFORMED_IP),
+        # Only a packet that has been put together can be judged, and the two parsers tell its pieces apart in different ways.
+        (240, "ipv6,nw_frag=yes", Reason.IPV6_FRAGMENT),
         (200, "udp6,tp_dst=546", Reason.DHCPV6_SERVER),
-        *((220, f"icmp6,nw_frag=yes,icmp_type={kind}", Reason.DISCOVERY_FRAGMENT) for kind in range(133, 138)),
         (200, "icmp6,icmp_type=134", Reason.ROUTER_ADVERTISEMENT),
         (200, "icmp6,icmp_type=137", Reason.REDIRECT),
         (200, "icmp6,icmp_type=130", Reason.MLD_QUERY),
@@ -254,6 +261,31 @@ def _verdict_flows() -> Iterator[Flow]:
     ]
     for priority, match, reason in rows:
         if reason is None:
-            yield Flow(Table.VERDICT, priority, match, goto(Table.KIND), Cookie.VERDICT)
+            yield Flow(Table.VERDICT, priority, match, goto(Table.AMBIGUOUS), Cookie.VERDICT)
         else:
             yield Flow(Table.VERDICT, priority, match, refuse(reason), Cookie.REFUSE)
+
+
+UNREADABLE = (
+    "udp,nw_frag=not_later,tp_dst=0",
+    "udp6,nw_frag=not_later,tp_dst=0",
+    "icmp6,nw_frag=not_later,icmp_type=0",
+)
+"""How Open vSwitch shows UDP whose ports, or ICMPv6 whose type, lie behind the packet's length.
+
+ovs-vswitchd believes a packet's lengths, and the kernel does not: it goes on to read them, and keeps verdicts under what it found.
+"""
+
+AMBIGUOUS_FRAMES = ("dl_type=0x05ff", "ip,nw_proto=0", "ipv6,nw_proto=0", "ipv6,nw_proto=59", *UNREADABLE)
+"""How ovs-vswitchd shows frames in which the kernel may see more, or something else (docs/decisions/0026-read-in-two-ways.md).
+
+0x05ff is a frame with a length in the EtherType's place, but for SNAP of OUI 0 and control byte 3; the kernel does not look at that
+byte. Protocol 0 is a packet whose lengths do not fit, or a chain of IPv6 headers that breaks off; the latter is 59 to the kernel.
+"""
+
+
+def _ambiguous_flows() -> Iterator[Flow]:
+    """What the parsers read in two ways would open, where the kernel remembers what ovs-vswitchd said, the way for what is forbidden."""
+    for match in AMBIGUOUS_FRAMES:
+        yield Flow(Table.AMBIGUOUS, 100, match, refuse(Reason.AMBIGUOUS), Cookie.REFUSE)
+    yield Flow(Table.AMBIGUOUS, 0, "", goto(Table.KIND), Cookie.GUARD)

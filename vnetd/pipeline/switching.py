@@ -16,7 +16,7 @@ from vnetd.model.state import GuestWire, NetworkWiring
 from vnetd.pipeline.catalogue import Cookie, Fact, Reason, Table
 from vnetd.pipeline.deliver import UNICAST, deliver_flows, deliver_shared, flood_flows, inside, service_flows, vlans_of
 from vnetd.pipeline.flow import LOCAL, LOCAL_NUMBER, PORT_HEX, Flow, MeterKind, goto, has, note, refuse
-from vnetd.pipeline.ingress import FOR_MANY, MULTICAST, RESERVED
+from vnetd.pipeline.ingress import FOR_MANY, MULTICAST, RESERVED, TAGGED_MATCH, UNREADABLE
 
 LEARN_SECONDS = 300
 """How long a MAC address is believed to be behind a port: the ageing time of IEEE 802.1D, table 7-5."""
@@ -28,13 +28,20 @@ Beyond it frames are flooded: slower, and still right. Each has a limit of its o
 """
 
 
-TUNNEL_PACKETS = (
-    "ip,nw_proto=47", "udp,tp_dst=4789", "udp,tp_dst=6081", "udp,tp_dst=3784", "udp,tp_dst=4784",
-    "ipv6,nw_proto=47", "udp6,nw_frag=first,tp_dst=0", "udp6,tp_dst=4789", "udp6,tp_dst=6081", "udp6,tp_dst=3784", "udp6,tp_dst=4784",
-)  # fmt: skip
-"""GRE, VXLAN (RFC 7348), Geneve (RFC 8926) and BFD (RFC 5881, RFC 5883): made in a guest, they could enter the host's own tunnels.
+_TUNNEL_PORTS = (4789, 6081, 3784, 4784)
+"""VXLAN (RFC 7348), Geneve (RFC 8926) and BFD (RFC 5881, RFC 5883): made in a guest, they could enter the host's own tunnels."""
 
-A first fragment of IPv6 that ends before the ports shows them as 0."""
+FOR_THE_HOST = (
+    *("arp", "rarp", "icmp", "tcp", "udp", "sctp", *(f"ip,nw_proto={kind}" for kind in (2, 50, 89, 103, 112))),
+    *(f"{kind},nw_frag=no" for kind in ("icmp6", "tcp6", "udp6", "sctp6", *(f"ipv6,nw_proto={kind}" for kind in (50, 89, 103, 112)))),
+)
+"""What can be no tunnel's, or shows its ports: besides what everybody speaks, IGMP, ESP, OSPF, PIM and VRRP.
+
+A packet that is put together from fragments is what its first one says. In IPv4 that one shows its ports or is refused. In IPv6 it may
+end before them, and ovs-vswitchd does not tell which later ones the kernel takes for such a first one: so there are none.
+"""
+
+NEVER_FOR_THE_HOST = (*UNREADABLE, *(f"{kind},tp_dst={port}" for kind in ("udp", "udp6") for port in _TUNNEL_PORTS))
 
 _SIGN = "move:NXM_OF_IN_PORT[]->NXM_NX_PKT_MARK[16..31]"
 """What tells the tunnel bridge for whose account it drops a frame that no tunnel carries."""
@@ -46,7 +53,8 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     uplinks = [name for name in wiring.uplinks if name in live]
     joints = [name for name in wiring.joints if name in live]
     patches = [name for name in wiring.patches if name in live]
-    yield from _carrier_flows([*uplinks, *joints, *patches], {*joints, *(uplinks if wiring.isolating else ())})
+    marked = {*joints, *(uplinks if wiring.isolating else ())}
+    yield from _carrier_flows([*uplinks, *joints, *patches], marked, wiring.hidden_tags)
     for name in joints:
         yield Flow(Table.DELIVER, 100, PORT_HEX.format(name), f"{_unmarked(wiring)}{goto(Table.OUTPUT)}", Cookie.DELIVER)
     for name in uplinks:
@@ -78,14 +86,22 @@ def switching_flows(wiring: NetworkWiring, live: Collection[str]) -> Iterator[Fl
     yield from _station_flows(guests)
 
 
-def _carrier_flows(names: Sequence[str], marked: Collection[str]) -> Iterator[Flow]:
+def _carrier_flows(names: Sequence[str], marked: Collection[str], hidden_tags: bool) -> Iterator[Flow]:
     """Uplinks and patches need no guard: what they bring has been guarded where it was sent, or is not ours to judge."""
     for name in names:
         # What the kernel marked on a NIC, or another network's bridge, is not the mark of an isolated port of this one.
         clear = "set_field:0->pkt_mark," if name in marked else ""
-        yield Flow(Table.CLASSIFY, 110, f"in_port=<{name}>,dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
-        yield Flow(Table.CLASSIFY, 100, f"in_port=<{name}>", f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
+        yield from _entrance(f"in_port=<{name}>", clear, hidden_tags)
         yield Flow(Table.LEARN, 100, f"in_port=<{name}>", _learn(Cookie.LEARNED), Cookie.LEARN)
+
+
+def _entrance(port: str, clear: str, hidden_tags: bool) -> Iterator[Flow]:
+    """CLASSIFY for whoever is no guest: a priority tag comes off, where tags hide in PRIORITY."""
+    if hidden_tags:
+        yield Flow(Table.CLASSIFY, 110, f"{port},{TAGGED_MATCH}", f"{clear}{goto(Table.PRIORITY)}", Cookie.CLASSIFY)
+    else:
+        yield Flow(Table.CLASSIFY, 110, f"{port},dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
+    yield Flow(Table.CLASSIFY, 100, port, f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
 
 
 def _unmarked(wiring: NetworkWiring) -> str:
@@ -98,8 +114,7 @@ def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]
     local, found = f"in_port={LOCAL}", f"reg1=0x{LOCAL_NUMBER:x}"
     if wiring.host or uplinks:
         clear = _unmarked(wiring)
-        yield Flow(Table.CLASSIFY, 110, f"{local},dl_vlan=0", f"{clear}pop_vlan,{goto(Table.LEARN)}", Cookie.CLASSIFY)
-        yield Flow(Table.CLASSIFY, 100, local, f"{clear}{goto(Table.LEARN)}", Cookie.CLASSIFY)
+        yield from _entrance(local, clear, wiring.hidden_tags)
     else:
         yield Flow(Table.CLASSIFY, 100, local, "drop", Cookie.HOST)
     if wiring.host:
@@ -111,10 +126,13 @@ def _host_flows(wiring: NetworkWiring, uplinks: Sequence[str]) -> Iterator[Flow]
         yield Flow(Table.HOST, 100, f"in_port=<{name}>", LOCAL, Cookie.HOST)
     if wiring.host:
         yield Flow(Table.HOST, 200, local, "drop", Cookie.HOST)
-        for match in TUNNEL_PACKETS:
+        for match in (has(Fact.NESTED), *NEVER_FOR_THE_HOST):
             yield Flow(Table.HOST, 50, match, refuse(Reason.HOST), Cookie.REFUSE)
         # On the host's own packets the mark would be one of its firewall's.
-        yield Flow(Table.HOST, 10, "", f"clone({_unmarked(wiring)}{LOCAL})" if wiring.isolating else LOCAL, Cookie.HOST)
+        heard = f"clone({_unmarked(wiring)}{LOCAL})" if wiring.isolating else LOCAL
+        for match in FOR_THE_HOST:
+            yield Flow(Table.HOST, 10, match, heard, Cookie.HOST)
+        yield Flow(Table.HOST, 0, "", refuse(Reason.HOST), Cookie.REFUSE)
         yield Flow(Table.DELIVER, 100, found, goto(Table.HOST), Cookie.DELIVER)
     elif uplinks:
         for name in uplinks:

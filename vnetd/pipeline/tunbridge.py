@@ -26,8 +26,16 @@ A host with many networks lets each learn less: whoever looks at the tunnel brid
 BFD_PORT = "tp_dst=3784"
 """RFC 5881, 4."""
 
-WATCH = f"udp,in_port=<{{}}>,{BFD_PORT}"
-"""What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off."""
+WATCH = (
+    f"udp,in_port=<{{}}>,{BFD_PORT}",
+    "udp,in_port=<{}>,nw_frag=not_later,tp_dst=0",
+    "ip,in_port=<{}>,nw_proto=0",
+    "in_port=<{}>,dl_type=0x05ff",
+)
+"""What Open vSwitch takes for its peer's BFD where the key is 0, to whatever address (lib/bfd.c): a guest could cut hosts off.
+
+With it what the kernel may read as that, and ovs-vswitchd does not (docs/decisions/0026-read-in-two-ways.md).
+"""
 
 COUNTING = (Reason.TOO_LARGE, Reason.WATCH)
 _TOO_LARGE = "reg0=0x1/0x1"
@@ -35,14 +43,20 @@ _TAG = 4
 
 
 def tunnel_flows(
-    segments: Iterable[SegmentWire], live: Collection[str], tunnels: Mapping[str, TunnelWire] | None = None, *, tags_apart: bool = False
+    segments: Iterable[SegmentWire],
+    live: Collection[str],
+    tunnels: Mapping[str, TunnelWire] | None = None,
+    *,
+    tags_apart: bool = False,
+    hidden_tags: bool = False,
 ) -> list[Flow]:
     """All flows of the tunnel bridge whose ports are ``live``; ``tunnels`` tells how those are that are not as usual.
 
     ``tags_apart``: the data plane does not count a frame's tag when it is asked for its size, as the kernel's does not.
+    ``hidden_tags``: tagged frames have been parsed again already (peeking.py).
     """
     wires = tunnels or {}
-    flows = list(_shared_flows())
+    flows = [*_shared_flows(), *_too_large_flows(hidden_tags)]
     entrances: set[str] = set()
     linked = [segment for segment in segments if segment.patch in live]
     limit = learn_limit(len(linked))
@@ -80,16 +94,21 @@ def _shared_flows() -> Iterator[Flow]:
     yield Flow(TunnelTable.SEGMENT, 0, "", "drop", Reason.UNWIRED.direct)
     yield Flow(TunnelTable.UNICAST, 10, f"dl_dst={MULTICAST}", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.TUNNEL, 0, "", f"goto_table:{TunnelTable.FLOOD:d}", Cookie.UNICAST)
-    yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.SIZED, 0, "", "output:NXM_NX_REG1[0..15]", Cookie.UNICAST)
     yield Flow(TunnelTable.FLOOD, 0, "", "drop", Cookie.FLOOD)
-    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, _refuse(Reason.TOO_LARGE), Cookie.REFUSE)
     yield Flow(TunnelTable.COPIES, 0, "", "drop", Cookie.FLOOD)
     yield Flow(TunnelTable.REFUSE, 0, "", f"group:{ANEW}", Cookie.REFUSE)
     count = f"NXM_OF_IN_PORT[],NXM_NX_REG5[0..15],NXM_NX_REG2[0..7]),resubmit(,{TunnelTable.COUNTED:d})"
     for reason in COUNTING:
         learn = f"learn(table={TunnelTable.COUNTED:d},priority=1,cookie=0x{reason.counted:x},{count}"
         yield Flow(TunnelTable.DROP, 100, f"reg2=0x{reason:x}", learn, reason.total)
+
+
+def _too_large_flows(hidden_tags: bool) -> Iterator[Flow]:
+    """A frame that has a hash is not parsed again to choose a bucket, and would be counted whatever its size: it drops uncounted."""
+    actions = "drop" if hidden_tags else _refuse(Reason.TOO_LARGE)
+    yield Flow(TunnelTable.SIZED, 100, _TOO_LARGE, actions, Cookie.REFUSE)
+    yield Flow(TunnelTable.COPIES, 110, _TOO_LARGE, actions, Cookie.REFUSE)
 
 
 def _refuse(reason: Reason) -> str:
@@ -103,7 +122,8 @@ def _patch_flows(segment: SegmentWire) -> Iterator[Flow]:
     actions = f"{sender},set_field:{number(segment.segment)}->tun_id,{look_up}"
     yield Flow(TunnelTable.CLASSIFY, 100, patch, actions, Cookie.CLASSIFY)
     if 0 in (segment.segment, segment.isolated):
-        yield Flow(TunnelTable.CLASSIFY, 200, WATCH.format(segment.patch), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
+        for match in WATCH:
+            yield Flow(TunnelTable.CLASSIFY, 200, match.format(segment.patch), f"{sender},{_refuse(Reason.WATCH)}", Cookie.REFUSE)
     if segment.isolated is not None:
         actions = f"{sender},set_field:{number(segment.isolated)}->tun_id,{look_up}"
         yield Flow(TunnelTable.CLASSIFY, 110, f"pkt_mark=0x1/0x1,{patch}", actions, Cookie.CLASSIFY)

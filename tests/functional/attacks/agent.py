@@ -33,6 +33,7 @@ class Agent:
         self.devices: dict[str, str] = {}
         self.sockets: dict[str, socket.socket] = {}
         self.udp: socket.socket | None = None
+        self.hear: dict[str, socket.socket] = {}
         self.poll = select.poll()
         self.names: dict[int, str] = {}
         self.seen: list[tuple[str, bytes]] = []
@@ -63,14 +64,26 @@ class Agent:
 
     def served(self) -> dict[str, Any]:
         """How many datagrams the host's own stack was given."""
-        count = 0
-        while self.udp is not None:
-            try:
-                self.udp.recv(65536)
-            except BlockingIOError:
-                break
-            count += 1
-        return {"count": count}
+        return {"count": _emptied(self.udp) if self.udp is not None else 0}
+
+    def ears(self, ports: list[int], protocol: int) -> dict[str, Any]:
+        """Sockets of the host's own stack for these UDP ports and this IP protocol, as whoever ends tunnels has."""
+        for port in ports:
+            self.hear[str(port)] = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self.hear[str(port)].bind(("::", port))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            self.hear[family.name] = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+        return {}
+
+    def heard(self) -> dict[str, Any]:
+        """How many packets each of those sockets was given since the last question."""
+        return {"counts": {name: count for name, one in self.hear.items() if (count := _emptied(one))}}
+
+    def deafen(self) -> dict[str, Any]:
+        for one in self.hear.values():
+            one.close()
+        self.hear = {}
+        return {}
 
     def send(self, name: str, frames: list[str]) -> dict[str, Any]:
         errors = []
@@ -198,6 +211,17 @@ class _Reader:
 def _mac(device: str) -> str:
     with open(f"/sys/class/net/{device}/address", encoding="ascii") as file:
         return file.read().strip()
+
+
+def _emptied(link: socket.socket) -> int:
+    """How many packets there were in a socket, which has none after that."""
+    count = 0
+    while True:
+        try:
+            link.recv(65536)
+        except BlockingIOError:
+            return count
+        count += 1
 
 
 def main() -> None:

@@ -98,11 +98,18 @@ _ALL = (
     Port("H", "hv1", 13, network=HOSTED),
     Port("HV", "hv1", 14, network=HOSTED, guard="none"),
     Port("L", "hv1", 15, limits=""),
+    Port("M", "hv1", 16, guard="mac"),
+    Port("HM", "hv1", 17, group="plain", network=HOSTED, guard="mac"),
+    Port("HT", "hv1", 18, group="both", network=HOSTED, guard="mac"),
+    Port("HW", "hv1", 19, group="plain", network=HOSTED, guard="none"),
 )
 PORTS = {port.nick: port for port in _ALL}
 
 RED = frozenset(port.nick for port in _ALL if port.network == ARENA and port.group in ("red", "both", "alone"))
 """Whoever may hear a broadcast of VLAN 10."""
+
+HOSTED_RED = frozenset(port.nick for port in _ALL if port.network == HOSTED and port.group != "plain") | {"hosted1"}
+"""The same in the network whose guests may reach the host."""
 
 WITNESSES = {
     "V1": ("V2", "S1"),
@@ -111,6 +118,9 @@ WITNESSES = {
     "W2": ("W1",),
     "H": ("HV",),
     "HV": ("H",),
+    "HM": ("HW",),
+    "HW": ("HM",),
+    "HT": ("HV",),
 }
 """At whom a port's sentinel must arrive; V1 and V2 for all others. One on each host that frames may leave to."""
 
@@ -137,6 +147,7 @@ EVE, BOB, CAROL = GUESTS = (RealGuest("eve", "hv1", 101), RealGuest("bob", "hv2"
 """Eve attacks Bob, who is on the other host and talks to Carol."""
 
 _GROUPS = """<portgroup name='red' default='yes'><vlan><tag id='10'/></vlan></portgroup>
+  <portgroup name='plain'/>
   <portgroup name='green'><vlan><tag id='20'/></vlan></portgroup>
   <portgroup name='alone'><vlan><tag id='10'/></vlan></portgroup>
   <portgroup name='both'><vlan trunk='yes'><tag id='10'/><tag id='20'/></vlan></portgroup>"""

@@ -9,6 +9,7 @@ later batch. So what has not arrived before it does not arrive, and nobody sleep
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -20,7 +21,7 @@ from scapy.packet import Raw
 from world import World
 
 from attacks import cast
-from attacks.frames import BROADCAST, IPV4, ether, group4, ip4, mac
+from attacks.frames import BROADCAST, IPV4, ether, group4, ip4, mac, tagged
 from attacks.remote import Agent
 from attacks.rows import Row
 
@@ -82,8 +83,9 @@ class Stage:
         """Every port speaks, so that no switch has to ask where anybody is. Tunnels lose the first frame to a new neighbour."""
         for name, (host, _) in cast.BRIDGES.items():
             said = b"bridge %d" % next(_numbers) + bytes(40)
-            frame = ether(BROADCAST, said, src=cast.BRIDGE_MACS[name], kind=0x88B5, tags=[(0x8100, 10)])
-            self.agents[host].call("send", name=name, frames=[self._real(frame).hex()])
+            plain = ether(BROADCAST, said, src=cast.BRIDGE_MACS[name], kind=0x88B5)
+            frames = [self._real(frame).hex() for frame in (plain, tagged(plain, (0x8100, 10)))]
+            self.agents[host].call("send", name=name, frames=frames)
         for nick in cast.PORTS:
             for attempt in range(5):
                 if not self.sentinel(nick, SENTINEL_SECONDS if attempt == 4 else 0.2)[1]:
@@ -121,6 +123,19 @@ class Stage:
             if missing:
                 outcome.trouble = f"the sentinel after it did not arrive at {', '.join(missing)}"
         return outcome
+
+    def play_many(self, frames: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Send frames, each (sender, frame), in this order as far as they are of one sender; what showed up where."""
+        seen: list[tuple[str, bytes]] = []
+        for nick in dict.fromkeys(nick for nick, _ in frames):
+            mine = [self._real(frame).hex() for sender, frame in frames if sender == nick]
+            self.agents[cast.PORTS[nick].host].call("send", name=nick, frames=mine)
+            for _ in range(2):
+                found, missing = self.sentinel(nick)
+                seen += [(name, self._unreal(frame)) for name, frame in found]
+                if missing:
+                    raise Away(f"the sentinel of {nick} did not arrive at {', '.join(missing)}")
+        return seen
 
     def drops(self, nicks: set[str]) -> Counter[tuple[str, str]]:
         """Packets dropped so far, by (port's name here, reason in words)."""

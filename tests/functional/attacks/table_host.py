@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.inet import IPOption_NOP
 from scapy.packet import Packet, Raw
 
-from attacks.cast import BRIDGE_MACS, PORTS, RED, Port
+from attacks.cast import BRIDGE_MACS, HOSTED_RED, PORTS, RED, Port
 from attacks.frames import ARP, BROADCAST, V1, V2, P, arp, ether, group4, group6, ip4, ip6, payload, ping, solicited, tcp, udp
 from attacks.rows import Row, all_hear, drop, harmless, table, to
 from attacks.table_ipv6 import WRAPPINGS, echo
@@ -91,7 +91,6 @@ def _last(kind: int, inside: Packet) -> Raw:
 def within_reach() -> list[Row]:
     rows = []
     mac = BRIDGE_MACS["hosted1"]
-    hosted = frozenset(("H", "HV", "hosted1"))
     for nick, other in (("H", "HV"), ("HV", "H")):
         sender = PORTS[nick]
         for words, frame in _tunnels(sender, mac).items():
@@ -99,7 +98,8 @@ def within_reach() -> list[Row]:
         for words, port in TUNNEL_PORTS.items():
             content = ether(BROADCAST, ip4(ALL, udp(50000, port, 60), src=sender.ip), src=sender.mac)
             # The other guest hears it; the copy for the host is the one that ends.
-            rows.append(Row(f"{words} to all from {nick}", content, nick, frozenset([other]), reasons=frozenset([OUT]), surely=False))
+            may = HOSTED_RED - {"hosted1"}
+            rows.append(Row(f"{words} to all from {nick}", content, nick, frozenset([other]), may, frozenset([OUT]), surely=False))
         good = {
             "UDP": ip4(HOST4, udp(), src=sender.ip), "TCP": ip4(HOST4, tcp(dport=22), src=sender.ip),
             "a ping": ip4(HOST4, ping(), src=sender.ip),
@@ -118,5 +118,5 @@ def within_reach() -> list[Row]:
             ("a ping to all nodes", group6(NODES), ip6(NODES, echo(), src=sender.ip6), None),
         ):  # fmt: skip
             content = ether(dst, inside, src=sender.mac, kind=kind)
-            rows.append(all_hear(f"{words} to all from {nick}", content, other, "hosted1", sender=nick, may=hosted))
+            rows.append(all_hear(f"{words} to all from {nick}", content, other, "hosted1", sender=nick, may=HOSTED_RED))
     return rows

@@ -23,7 +23,7 @@ from attacks.frames import S1, V1, V2, P, ether, group6, ip6, payload
 from attacks.rows import Row, drop, table
 from attacks.table_ipv6 import WRAPPINGS, authentication, router_alert
 
-RA, REDIRECT, QUERY, FRAGMENT = "router advertisement", "ICMPv6 redirect", "MLD query", "neighbour discovery in a fragment"
+RA, REDIRECT, QUERY, FRAGMENT = "router advertisement", "ICMPv6 redirect", "MLD query", "IPv6 fragment"
 FOREIGN = "foreign IPv6 source"
 NODES = "ff02::1"
 
@@ -92,7 +92,6 @@ def routers() -> list[Row]:
 def _hidden(kind: str, make: Callable[..., Packet], reason: str) -> list[Row]:
     """The message behind everything that a guest reads through."""
     rows = []
-    neighbour = reason != QUERY
     for words, wrapping in WRAPPINGS.items():
         rows.append(
             drop(f"{kind} behind {words}", ether(group6(NODES), ip6(NODES, wrapping() / make(), src=P.link_local, hlim=255)), reason)
@@ -101,7 +100,7 @@ def _hidden(kind: str, make: Callable[..., Packet], reason: str) -> list[Row]:
     behind = ip6(NODES, authentication(58) / Raw(content), src=P.link_local, hlim=255, nh=51)
     rows.append(drop(f"{kind} behind an authentication header", ether(group6(NODES), behind), reason))
     for words, fields in (("an only", {}), ("a first", {"m": 1})):
-        reasons = (reason, FRAGMENT) if neighbour else (reason,)
+        reasons = (FRAGMENT,) if fields else (reason,)
         inside = IPv6ExtHdrFragment(nh=58, id=3, **fields) / Raw(content)
         rows.append(drop(f"{kind} in {words} fragment", ether(group6(NODES), ip6(NODES, inside, src=P.link_local, hlim=255)), *reasons))
         rows.append(drop(f"{kind} in {words} fragment to one", ether(V1.mac, ip6(V1.ip6, inside, hlim=255)), *reasons))

@@ -178,7 +178,7 @@ def unicast() -> list[Row]:
         (67, 67),
         (546, 547),
         (1, 546),
-        (0, 0),
+        (0, 9),
         (65535, 65535),
         (4789, 4789),
         (6081, 6081),
@@ -204,7 +204,7 @@ def sizes() -> list[Row]:
         rows += _everyone(f"{size + 28} bytes", lambda dst, size=size: ip4(dst, udp(size=size)))
     for size in (1472, 2000, 4000, 8972):
         rows += [to(f"{size + 28} bytes to {one.nick}", ether(one.mac, ip4(one.ip, udp(size=size))), one.nick) for one in (V1, S1)]
-    rows += _everyone("a header alone", lambda dst: ip4(dst, Raw(b""), proto=17))
+    rows += _everyone("a header alone", lambda dst: ip4(dst, Raw(b""), proto=253))
     rows += _everyone("an empty UDP datagram", lambda dst: ip4(dst, UDP(sport=7, dport=7)))
     for protocol in (1, 6, 17):
         for words, fields in (("first", {"flags": "MF"}), ("middle", {"flags": "MF", "frag": 150}), ("last", {"frag": 300})):

@@ -42,6 +42,7 @@ from attacks.rows import Row, all_hear, drop, table, to
 
 FOREIGN, MALFORMED, SERVER = "foreign IPv6 source", "malformed IP", "DHCPv6 server"
 GROUP = "unicast packet in a multicast frame"
+PIECE = "IPv6 fragment"
 
 SOURCES = {
     "nobody": "::", "its neighbour": V1.ip6, "the other host's guest": V2.ip6, "its neighbour's link-local one": V1.link_local,
@@ -105,7 +106,7 @@ def sources() -> list[Row]:
     for words, fields in (("first", {"m": 1}), ("middle", {"m": 1, "offset": 40}), ("last", {"offset": 80}), ("only", {})):
         for who, src in (("a neighbour", V2.ip6), ("nobody", "::")):
             packet = ip6(V1.ip6, IPv6ExtHdrFragment(nh=17, id=7, **fields) / payload(64), src=src)
-            rows.append(drop(f"the {words} fragment from {who}", ether(V1.mac, packet), FOREIGN))
+            rows.append(drop(f"the {words} fragment from {who}", ether(V1.mac, packet), PIECE if fields else FOREIGN))
     return rows
 
 
@@ -184,7 +185,7 @@ def dhcp() -> list[Row]:
     behind = ip6(V1.link_local, authentication(17) / udp(547, 546, 64), src=P.link_local, nh=51)
     rows += [
         drop("server's behind an authentication header", ether(V1.mac, behind), SERVER),
-        drop("server's in a first fragment", ether(V1.mac, fragment(17, bytes(udp(547, 546, 64)))), SERVER),
+        drop("server's in a first fragment", ether(V1.mac, fragment(17, bytes(udp(547, 546, 64)))), PIECE),
         drop("server's in an only fragment", ether(V1.mac, fragment(17, bytes(udp(547, 546, 64)), m=0)), SERVER),
     ]
     rows += [
@@ -229,11 +230,11 @@ def _everyone(words: str, make: Callable[[str], Packet], to_global: bool = True)
 @table("IPv6 unicast")
 def unicast() -> list[Row]:
     rows = []
-    for kind in (4, 41, 47, 50, 59, 89, 103, 115, 132, 136, 253):
+    for kind in (4, 41, 47, 50, 89, 103, 115, 132, 136, 253):
         rows += _everyone(f"next header {kind}", lambda dst, kind=kind: ip6(dst, payload(40), nh=kind))
     for flags in ("S", "SA", "A", "FA", "R"):
         rows += _everyone(f"TCP {flags}", lambda dst, flags=flags: ip6(dst, tcp(flags=flags)))
-    for ports in ((4000, 53), (546, 547), (67, 68), (1, 545), (4789, 4789), (0, 0)):
+    for ports in ((4000, 53), (546, 547), (67, 68), (1, 545), (4789, 4789), (0, 9)):
         rows += _everyone(f"UDP {ports}", lambda dst, ports=ports: ip6(dst, udp(*ports)))
     for message in (ICMPv6EchoRequest, ICMPv6EchoReply):
         rows += _everyone(message.__name__, lambda dst, message=message: ip6(dst, message(data=bytes(payload()))))
@@ -257,17 +258,22 @@ def sizes() -> list[Row]:
         rows += _everyone(f"{size + 48} bytes", lambda dst, size=size: ip6(dst, udp(size=size)))
     for size in (1452, 4000, 8952):
         rows += [to(f"{size + 48} bytes to {one.nick}", ether(one.mac, ip6(one.ip6, udp(size=size))), one.nick) for one in (V1, S1)]
-    rows += _everyone("a header alone", lambda dst: ip6(dst, Raw(b""), nh=59))
-    for words, fields in (("first", {"m": 1}), ("middle", {"m": 1, "offset": 150}), ("last", {"offset": 300}), ("only", {})):
-        for kind, content in ((17, udp), (6, tcp), (58, echo), (50, payload)):
-            rows += _everyone(
-                f"{words} fragment of {kind}",
-                lambda dst, kind=kind, content=content, fields=fields: ip6(
-                    dst, IPv6ExtHdrFragment(nh=kind, id=9, **fields) / Raw(bytes(ip6(dst, content(size=1200)))[40:])
-                ),
-            )
-    rows += _everyone("a first fragment behind options", lambda dst: ip6(dst, options() / IPv6ExtHdrFragment(nh=17, m=1) / udp(size=200)))
+    rows += _everyone("a header alone", lambda dst: ip6(dst, Raw(b""), nh=253))
+    for kind, content in ((17, udp), (6, tcp), (58, echo), (50, payload)):
+        # An only one (RFC 6946) is a whole packet, and shows itself as that.
+        rows += _everyone(f"only fragment of {kind}", lambda dst, kind=kind, content=content: _piece(dst, kind, content))
+        for words, fields in (("first", {"m": 1}), ("middle", {"m": 1, "offset": 150}), ("last", {"offset": 300})):
+            for one in (V1, V2, S1, S2):
+                rows.append(
+                    drop(f"{words} fragment of {kind} to {one.nick}", ether(one.mac, _piece(one.ip6, kind, content, **fields)), PIECE)
+                )
+    behind = ip6(V1.ip6, options() / IPv6ExtHdrFragment(nh=17, m=1) / udp(size=200))
+    rows.append(drop("a first fragment behind options", ether(V1.mac, behind), PIECE))
     return rows
+
+
+def _piece(dst: str, kind: int, content: Callable[..., Packet], **fields: int) -> Packet:
+    return ip6(dst, IPv6ExtHdrFragment(nh=kind, id=9, **fields) / Raw(bytes(ip6(dst, content(size=1200)))[40:]))
 
 
 @table("IPv6 to many")
@@ -281,11 +287,14 @@ def many() -> list[Row]:
         "a ping to all routers": group("ff02::2", echo()), "OSPF": group("ff02::5", payload(40), nh=89, src=P.link_local, hlim=1),
         "a far group": group("ff0e::1234", udp()), "a site's group": group("ff05::2", udp()),
         "PIM": group("ff02::d", payload(40), nh=103, hlim=1),
-        "a first fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, m=1, id=3) / udp(size=200)),
-        "a later fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, offset=26, id=3) / payload(200)),
         "UDP behind options": group("ff02::fb", options() / udp(5353, 5353)), "1454 bytes": group("ff0e::1", udp(size=1406)),
     }  # fmt: skip
     rows = [all_hear(words, frame, may=RED) for words, frame in frames.items()]
+    pieces = {
+        "a first fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, m=1, id=3) / udp(size=200)),
+        "a later fragment": group("ff0e::1", IPv6ExtHdrFragment(nh=17, offset=26, id=3) / payload(200)),
+    }
+    rows += [drop(words, frame, PIECE) for words, frame in pieces.items()]
     rows += [
         to(f"a group in a frame to {one.nick}", ether(one.mac, ip6("ff02::fb", udp(5353, 5353))), one.nick) for one in (V1, V2, S1, S2)
     ]

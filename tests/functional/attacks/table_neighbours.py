@@ -26,7 +26,7 @@ from attacks.table_ipv6 import WRAPPINGS, router_alert
 
 ND, FRAGMENT, FOREIGN, GROUP = (
     "neighbour discovery",
-    "neighbour discovery in a fragment",
+    "IPv6 fragment",
     "foreign IPv6 source",
     "unicast packet in a multicast frame",
 )

@@ -147,7 +147,7 @@ def version6() -> list[Row]:
         "a report from nobody to a site": own("ff05::16", report2("ff02::fb"), src="::"),
         "a later fragment": own(V1.link_local, IPv6ExtHdrFragment(nh=17, offset=4) / payload(), V1.mac),
     }.items():  # fmt: skip
-        more = ("neighbour discovery in a fragment", "DHCPv6 server")
+        more = ("IPv6 fragment", "DHCPv6 server")
         rows.append(drop(words, content, *reasons, *more, sender="P0"))
     good = {
         "DHCPv6": own(RELAYS, udp(546, 547, 60), hlim=1), "solicitation": own(solicited(V1.ip6), solicitation(V1.ip6, P0.mac)),

@@ -9,6 +9,7 @@ from attacks import (  # noqa: F401 - each enters its tables by being imported.
     table_isolation,
     table_link,
     table_neighbours,
+    table_readings,
     table_toward,
     table_trunk,
     table_unknown,
