@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dataplane import chosen
 from labkit.guest import GuestSpec, run_inside, start, wait_up
 from labkit.hypervisor import PROJECT, Lab
 from labkit.shell import try_run
@@ -23,15 +24,19 @@ class World:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self.plane = chosen()
 
     def on(self, host: str, *command: str, stdin: str | None = None) -> str:
         """The output of a command on a host that must succeed; one string runs in a shell."""
-        return self.lab.run(host, *(("bash", "-c", command[0]) if len(command) == 1 else command), stdin=stdin)
+        words = ("bash", "-c", command[0]) if len(command) == 1 else command
+        return self.lab.run(host, *words, stdin=stdin, timeout=60 * self.plane.patience)
 
     def attempt(self, host: str, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command on a host that may fail."""
         words = ("bash", "-c", command[0]) if len(command) == 1 else command
-        return subprocess.run(self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60 * self.plane.patience
+        )
 
     def start_network(self, example: str, *hosts: str) -> None:
         """The same file of xml/ defined and started on every host, whose one NIC for uplinks is eth1."""
@@ -103,7 +108,7 @@ class World:
         """
         found = []
         for bridge in self.on(host, "ovs-vsctl list-br").split():
-            if bridge != "br-phy":
+            if bridge not in self.plane.bridges:
                 text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows --names --no-stats {bridge}")
                 names = self.port_names(host, bridge)
                 found += [f"{bridge}:{_named(line, names)}" for line in text.splitlines() if not is_learned(line.strip())]
@@ -151,7 +156,8 @@ class World:
         assert done.returncode == 0, f"{host} is not settled:\n{done.stdout}{done.stderr}"
 
     def until(self, condition: Callable[[], Any], seconds: float, words: str) -> Any:
-        """What ``condition`` returns as soon as that is true."""
+        """What ``condition`` returns as soon as that is true; ``seconds`` are those of a quiet machine with a kernel of its own."""
+        seconds *= self.plane.patience
         end = time.monotonic() + seconds
         while True:
             found = condition()
