@@ -1,9 +1,11 @@
 """The lab that the attacks are played in: its ports, open at the guests' end, and what each frame came to.
 
 After every frame its sender sends two sentinels, the second when the first has
-arrived on both hosts. The switch handles what waits at a port in batches, inside
-which a later frame can overtake an earlier one; the second sentinel is always of a
-later batch. So what has not arrived before it does not arrive, and nobody sleeps.
+arrived on both hosts, and each when no switch has anything left to decide. The userspace
+data plane handles what waits at a port in batches, inside which a later frame can overtake
+an earlier one; the second sentinel is always of a later batch. On the kernel's, a frame that
+its cache has no answer for goes up to ovs-vswitchd, and what comes behind it must wait for
+that. So what has not arrived before the second does not arrive, and nobody sleeps.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ class Stage:
     def sentinel(self, nick: str, seconds: float = SENTINEL_SECONDS) -> tuple[list[tuple[str, bytes]], list[str]]:
         """(what has arrived anywhere up to a new sentinel of this port's, at whom the sentinel did not arrive)."""
         port = cast.PORTS[nick]
+        self.settle(port.host)
         mark = b"sentinel%07d" % next(_numbers)
         self.agents[port.host].call("send", name=nick, frames=[_sentinel(port, mark).hex()])
         wanted: dict[str, list[str]] = {host: [] for host in cast.HOSTS}
@@ -107,6 +110,17 @@ class Stage:
             seen += [(name, bytes.fromhex(frame)) for name, frame in found["seen"]]
             missing += found["missing"]
         return seen, missing
+
+    def settle(self, host: str) -> None:
+        """Until every switch has decided about all that was sent on a host: what that one passes on, the others decide about after it."""
+        for agent in (self.agents[host], *(agent for name, agent in self.agents.items() if name != host)):
+            if not agent.call("rest", seconds=SENTINEL_SECONDS)["rests"]:
+                raise Away(f"the switches do not come to rest after what {host} was sent")
+
+    def forget(self) -> None:
+        """No switch remembers what it has decided."""
+        for agent in self.agents.values():
+            agent.call("forget")
 
     def play(self, row: Row) -> Outcome:
         """Send the row's frame, and see what comes of it."""

@@ -111,6 +111,9 @@ class Stage:
 
     def _sentinel(self, arena: Arena, port: Port, outcome: Outcome, number: int = 0, seconds: float = SENTINEL_SECONDS) -> bytes:
         """Wait until a frame to all is at a port of the same mode on each host, and take what has arrived up to then; its mark."""
+        # Sent only when no switch has anything left to decide, or it could overtake what goes up to ovs-vswitchd.
+        for agent in (self.agents[port.host], *self.agents.values()):
+            assert agent.call("rest", seconds=SENTINEL_SECONDS)["rests"], "the switches do not come to rest"
         mark = b"sentinel%07d" % next(_numbers)
         frame = ether(BROADCAST, port.mac, port.mode.usual[number], mark)
         self.agents[port.host].call("send", name=port.tap, frames=[frame.hex()])
