@@ -17,7 +17,7 @@ from _pytest.config.argparsing import Parser
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from dataplane import PLANES, USERSPACE, choose
+from dataplane import PLANES, USERSPACE, choose, chosen
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
 from labs import empty_lab, started_lab
@@ -34,6 +34,16 @@ def pytest_addoption(parser: Parser) -> None:
 
 def pytest_configure(config: Config) -> None:
     choose(config.getoption("--data-plane"))
+    for name in PLANES:
+        config.addinivalue_line("markers", f"{name}(reason): only the {name} data plane has what this test is about")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What only another data plane has is skipped, for the reason that its marker gives."""
+    for item in items:
+        for name in PLANES.keys() - {chosen().name}:
+            if marker := item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"only on the {name} data plane: {marker.args[0]}"))
 
 
 @pytest.fixture(scope="session")

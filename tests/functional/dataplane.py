@@ -6,7 +6,7 @@ A test asks the chosen one for what it needs to know; it never asks which one it
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,52 +14,63 @@ class DataPlane:
     """What carries frames, and what a test may expect of it."""
 
     name: str
-    """What --data-plane calls it."""
+    """What --data-plane calls it, and the marker of a test that only it can pass."""
     datapath_type: str
     """Of bridges, as OVSDB and vnetd.toml have it."""
-    offloads: bool
-    """Whether guests keep checksum and segmentation offloads. The userspace one loses them: ping works then, and TCP silently not."""
-    patience: float
-    """How many times as long as on a quiet machine things may take. The kernel that tests bring with them starts a process in 15 ms,
-    and handles a page fault in 0.1 ms; what is a promise about vnetd's speed is made on the other data plane."""
-    fast_mbit: float
-    """Mbit/s that a stream without a limit is sure to carry, and so the greatest limit that can be held against what passes."""
-    caches: tuple[str, ...]
-    """The states of the switch's cache in which the attack tables are played. One that decides by one parser and keeps the decision by
-    another's key must be shown with the decision kept (warm) and without any (cold); where there is one parser it makes no difference."""
     underlay: str
     """The host's link with the underlay's address: tunnels of the userspace one end only at an address on a bridge of its own."""
-    bridges: frozenset[str] = field(default_factory=frozenset)
-    """Bridges that the lab itself needs on each host."""
+    bridges: frozenset[str]
+    """Bridges that the lab itself needs on each host for that."""
+    patience: float
+    """How many times as long as on a quiet machine things may take. The kernel that the tests bring with them starts a process in 15 ms,
+    and handles a page fault in 0.1 ms. What vnetd promises of its own speed is shown on the other data plane."""
+    settle_seconds: float
+    """For how long after an event a pass may have something to do. The kernel's own links go when their owner ends, and Open vSwitch and
+    the daemon hear of it one after the other; a tap that the userspace one reads by a packet socket is missed by both at once."""
+    caches: tuple[str, ...]
+    """The states of the switch's cache in which the attack tables are played. One that decides by one parser and keeps the decision under
+    another's key must be shown with a decision kept (warm) and without any (cold); where there is one parser, both are the same."""
+    limits: tuple[int, ...]
+    """Mbit/s of limits that are held against what passes, all at the same time; the third is a peak."""
+    fast_limit: int
+    """Mbit/s of one more that is held alone, and may be more than passes at all."""
+    mesh: int
+    """Hosts in a mesh where their number does not matter. Each is a libvirtd, a vnetd and a switch, which all wait for one processor."""
 
     def underlay_again(self, *addresses: str) -> str:
         """What makes the underlay's bridge and a host's addresses on it again where OVSDB was lost; nothing where there is none."""
         made = [f"--may-exist add-br {one} -- set bridge {one} datapath_type={self.datapath_type}" for one in self.bridges]
         ports = [f"--may-exist add-port {one} eth0" for one in self.bridges]
         there = [f"ip addr replace {one}/{64 if ':' in one else 24} dev {self.underlay} {'nodad' * (':' in one)}" for one in addresses]
-        return "; ".join([f"ovs-vsctl {' -- '.join([*made, *ports])}", *there, f"ip link set {self.underlay} up"])
+        commands = [f"ovs-vsctl {' -- '.join([*made, *ports])}"] if made else []
+        return "; ".join([*commands, *there, f"ip link set {self.underlay} up"])
 
 
 USERSPACE = DataPlane(
     name="userspace",
     datapath_type="netdev",
-    offloads=False,
-    patience=1,
-    fast_mbit=500,
-    caches=("as it comes",),
     underlay="br-phy",
     bridges=frozenset({"br-phy"}),
+    patience=1,
+    settle_seconds=0,
+    caches=("as it comes",),
+    limits=(1, 10, 50, 100),
+    fast_limit=500,
+    mesh=8,
 )
-"""Open vSwitch's own, which needs nothing of the kernel's: what a test machine always has."""
+"""Open vSwitch's own, which needs nothing of the kernel's: every test machine has it."""
 
 KERNEL = DataPlane(
     name="kernel",
     datapath_type="system",
-    offloads=True,
-    patience=4,
-    fast_mbit=20,
-    caches=("cold", "warm"),
     underlay="eth0",
+    bridges=frozenset(),
+    patience=4,
+    settle_seconds=5,
+    caches=("cold", "warm"),
+    limits=(1, 5, 10, 20),
+    fast_limit=100,
+    mesh=3,
 )
 """The kernel's module, which every hypervisor uses."""
 

@@ -98,7 +98,8 @@ def main() -> int:
             if thread.is_alive():
                 share.stop("it was interrupted")
                 thread.join()
-    return _close(shares, time.monotonic() - began)
+    print(closing_line(shares, time.monotonic() - began))
+    return int(any(share.trouble or share.status for share in shares))
 
 
 def _shares(kernels: int, paths: Sequence[str], words: Sequence[str]) -> list[Share]:
@@ -126,11 +127,10 @@ def _show(share: Share, thread: threading.Thread, of: int, end: float) -> None:
         print(f"kernel {share.number}: {share.trouble}", flush=True)
 
 
-def _close(shares: Sequence[Share], seconds: float) -> int:
+def closing_line(shares: Sequence[Share], seconds: float) -> str:
     """The sum, in pytest's form. A kernel that did not come back is an error."""
     total = sum((share.counts for share in shares), Counter[str]())
     total["errors"] += sum(bool(share.trouble) for share in shares)
-    minutes, rest = divmod(round(seconds), 60)
-    counts = ", ".join(f"{total[kind]} {kind}" for kind in ORDER if total[kind])
-    print(f"{counts} in {seconds:.2f}s ({minutes // 60}:{minutes % 60:02}:{rest:02})")
-    return int(any(share.trouble or share.status for share in shares))
+    counts = [f"{total[kind]} {kind.removesuffix('s') if total[kind] == 1 else kind}" for kind in ORDER if total[kind]]
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{', '.join(counts)} in {seconds:.2f}s" + (f" ({minutes // 60}:{minutes % 60:02}:{rest:02})" if minutes else "")

@@ -151,8 +151,10 @@ class World:
         assert not anew, f"put anew: {anew}"
 
     def assert_settled(self, host: str) -> None:
-        """A second pass would do nothing."""
-        done = self.attempt(host, "vnetctl", "plan")
+        """A second pass would do nothing, as soon as what has just happened is over."""
+        end = time.monotonic() + self.plane.settle_seconds
+        while (done := self.attempt(host, "vnetctl", "plan")).returncode and time.monotonic() < end:
+            time.sleep(0.2)
         assert done.returncode == 0, f"{host} is not settled:\n{done.stdout}{done.stderr}"
 
     def until(self, condition: Callable[[], Any], seconds: float, words: str) -> Any:
