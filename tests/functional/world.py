@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dataplane import chosen
+from labkit import LabError
 from labkit.guest import GuestSpec, run_inside, start, wait_up
 from labkit.hypervisor import PROJECT, Lab
 from labkit.shell import try_run
@@ -38,6 +39,18 @@ class World:
             self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60 * self.plane.patience
         )
 
+    def patiently(self, host: str, command: str) -> str:
+        """The output of a command that must succeed, given again where vnetd is busy and asks for that, but not for ever."""
+        for _ in range(round(self.plane.patience) - 1):
+            done = self.attempt(host, command)
+            if "try again" not in done.stderr:
+                break
+        else:
+            return self.on(host, command)
+        if done.returncode:
+            raise LabError(f"{command}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
+
     def start_network(self, example: str, *hosts: str) -> None:
         """The same file of xml/ defined and started on every host, whose one NIC for uplinks is eth1."""
         text = (XML / example).read_text(encoding="utf-8")
@@ -47,7 +60,8 @@ class World:
         """The same network defined and started on every host."""
         for host in hosts:
             self.on(host, "tee", "/run/network.xml", stdin=text)
-            self.on(host, f"virsh -q net-define /run/network.xml && virsh -q net-start {_name_in(text)}")
+            self.on(host, "virsh -q net-define /run/network.xml")
+            self.patiently(host, f"virsh -q net-start {_name_in(text)}")
 
     def guest(self, host: str, spec: GuestSpec, wait: bool = True) -> None:
         start(self.lab, host, spec, wait)

@@ -65,7 +65,7 @@ class Stage:
             self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml())
         for host in cast.HOSTS:
             taps = " ".join(port.tap for port in cast.PORTS.values() if port.host == host)
-            self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+            self.world.patiently(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
         for name, (host, bridge) in cast.BRIDGES.items():
             self.world.on(host, f"ip link set {bridge} up")
             real = self.agents[host].call("listen", name=name, device=bridge)["mac"]

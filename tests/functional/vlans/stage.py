@@ -49,7 +49,7 @@ class Stage:
                 self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml(arena.name))
         for host in HOSTS:
             taps = " ".join(port.tap for arena in self.arenas for port in arena.ports if port.host == host)
-            self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+            self.world.patiently(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
         if any(arena.way == "gre" for arena in self.arenas):
             self.world.wait_for_tunnels(*HOSTS)
         for arena in self.arenas:
