@@ -20,7 +20,11 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm; mount -t tmpfs -o mode=755 tmpfs run;
 # Labs of the machine's own are none of this kernel's.
 rm -rf var/lib/vnetd-lab
 mkdir -p "lib/modules/$version"; mount --bind "$base/lib/modules/$version" "lib/modules/$version"
-for folder in "$lab_folder" "${shared[@]}"; do mkdir -p ".$folder"; mount -t hostfs -o "$folder" none ".$folder"; done
+# Newer kernels have a name for the option that was one without a name.
+for folder in "$lab_folder" "${shared[@]}"; do
+  mkdir -p ".$folder"
+  mount -t hostfs -o "hostfs=$folder" none ".$folder" 2> /dev/null || mount -t hostfs -o "$folder" none ".$folder"
+done
 mkdir -p mnt/old; pivot_root . mnt/old; cd /
 umount -l /mnt/old/mnt || true
 
@@ -40,4 +44,4 @@ else
   bash "$lab_folder/command" < /dev/null > /dev/tty1 2>&1 3>&-
 fi
 echo $? > "$lab_folder/status"
-sync; exec poweroff -f
+sync; exec busybox poweroff -f
