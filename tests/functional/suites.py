@@ -14,6 +14,7 @@ SECONDS: Mapping[str, int] = {
     "test_strict_port.py": 90,
     "test_live_policy.py": 60,
     "test_responder.py": 90,
+    "test_rest.py": 30,
     "test_overlay.py": 80,
     "test_life.py": 200,
     "vlans": 200,

@@ -6,14 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from dataplane import chosen
+
 from attacks.rows import Row
 from attacks.stage import Outcome, Stage
 
 Prelude = Callable[[Stage, Row], None]
-COUNTER_SECONDS = 3.0
+COUNTER_SECONDS = 3.0 * chosen().patience
 LOST_AT_MOST = 3
 """Rows whose sentinels are lost before a class is given up: each costs seconds."""
-DIAGNOSIS_SECONDS = 6.0
+DIAGNOSIS_SECONDS = 6.0 * chosen().patience
 """For finding out which rows a wrong sum comes from."""
 
 _TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 
+from dataplane import chosen
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
 from scapy.layers.dhcp import BOOTP
@@ -26,7 +27,7 @@ from attacks.frames import BROADCAST, IPV4, ether, group4, ip4, mac
 from attacks.remote import Agent
 from attacks.rows import Row
 
-SENTINEL_SECONDS = 2.0
+SENTINEL_SECONDS = 2.0 * chosen().patience
 _numbers = count(1)
 
 

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from attacks.remote import Agent
+from dataplane import chosen
 from labs import started_lab
 from world import World
 
@@ -17,7 +18,7 @@ from vlans.frames import BROADCAST, Shot, ether, shots
 from vlans.ports import HOSTS, Arena, Port
 from vlans.wire import Capture, in_gre
 
-SENTINEL_SECONDS = 3.0
+SENTINEL_SECONDS = 3.0 * chosen().patience
 CHUNK = 100
 """Frames between two sentinels: fewer than the packet sockets that Open vSwitch reads taps by have room for."""
 

@@ -2,6 +2,8 @@
 # PID 1 in a kernel of the lab's own (kernel.py), which started with this machine's files as its root, read-only. It puts a
 # root of memory above them, loads what a host has loaded, runs $lab_folder/command and leaves its status in $lab_folder/status.
 set -e
+# Read whole before any of it runs: the file is the machine's, where it may change meanwhile.
+{
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 . "$lab_folder/settings"
@@ -45,3 +47,4 @@ else
 fi
 echo $? > "$lab_folder/status"
 sync; exec busybox poweroff -f
+}
