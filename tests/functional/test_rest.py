@@ -43,7 +43,7 @@ def test_a_frame_that_goes_up_has_arrived_when_the_switch_rests(bare: tuple[Worl
     """With an empty cache each frame goes up. Nobody waits for it but by asking whether there is rest."""
     world, agent = bare
     for flow in flows.split(";"):
-        world.on("hv1", f"ovs-ofctl add-flow bare {flow}")
+        world.on("hv1", "ovs-ofctl", "--names", "add-flow", "bare", flow)
     late = []
     for number in range(ROUNDS):
         agent.call("forget")
