@@ -19,7 +19,7 @@ ROUNDS = 200
 HEAD = Ether(dst="52:54:00:00:00:02", src="52:54:00:00:00:01") / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2)
 STAGES = (
     "in_port=from,actions=resubmit(,1);table=1,actions=output:to",
-    "in_port=from,actions=ct(table=1);table=1,actions=ct(table=2);table=2,actions=output:to",
+    "in_port=from,ip,actions=ct(table=1);table=1,ip,actions=ct(table=2);table=2,actions=output:to",
 )
 """Decided at once, and in three parts, each of which goes up by itself."""
 
