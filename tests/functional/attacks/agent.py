@@ -205,14 +205,18 @@ class _Switch:
     def __init__(self) -> None:
         with open(f"{self.FOLDER}/ovs-vswitchd.pid", encoding="ascii") as file:
             self._pid = file.read().strip()
-        self._handlers = [path for path in glob.glob(f"/proc/{self._pid}/task/*") if _read(f"{path}/comm").startswith("handler")]
 
     def busy(self) -> bool:
         """Whether frames wait for the kernel, wait for ovs-vswitchd, or are being decided by one of its threads."""
         waiting = any(int(words[11], 16) for words in map(str.split, _read("/proc/net/softnet_stat").splitlines()) if len(words) > 11)
         lines = [line.split() for line in _read("/proc/net/netlink").splitlines()[1:]]
         asked = any(words[1] == self.GENERIC and words[4] != "0" for words in lines)
-        return waiting or asked or any(_read(f"{path}/stat").rpartition(")")[2].split()[0] in "RD" for path in self._handlers)
+        return waiting or asked or any(map(self._works, glob.glob(f"/proc/{self._pid}/task/*")))
+
+    def _works(self, thread: str) -> bool:
+        """Whether it is one of those that decide, and does not sleep. New ones take their place after each change of the switch's ports."""
+        name, _, words = _read(f"{thread}/stat").partition("(")[2].rpartition(") ")
+        return name.startswith("handler") and words[:1] in ("R", "D")
 
     def command(self, *words: str) -> str:
         """JSON-RPC, as in ovs-appctl(8): starting that would cost more than all it does."""
