@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,35 +18,40 @@ SECONDS = 120
 """Far more than it takes on a machine that has much else to do."""
 
 
-def test_output_status_and_folders_come_back_and_nothing_stays(tmp_path: Path) -> None:
-    before = _left()
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the kernels of this test keep what they need, and no others do."""
+    found = tmp_path / "kernels"
+    found.mkdir()
+    monkeypatch.setenv("TMPDIR", str(found))
+    return found
+
+
+def test_output_status_and_folders_come_back_and_nothing_stays(folder: Path, tmp_path: Path) -> None:
     command = f"uname -n; lsmod | grep -c ^openvswitch; echo written > {tmp_path}/here; echo lost > /root/lab-kernel-was-here; exit 7"
-    done = subprocess.run(
-        [KERNEL, "run", "-o", str(tmp_path), "--", "sh", "-c", command], capture_output=True, text=True, check=False, timeout=SECONDS
-    )
+    words = [KERNEL, "run", "-o", str(tmp_path), "--", "sh", "-c", command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (7, "lab-kernel\n1\n", "")
     assert (tmp_path / "here").read_text() == "written\n"
     assert not Path("/root/lab-kernel-was-here").exists()
-    assert _left() == before
+    assert not list(folder.iterdir())
+    assert not _processes(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_whoever_started_it(number: signal.Signals) -> None:
-    before = _left()
+def test_no_process_outlives_whoever_started_it(folder: Path, number: signal.Signals) -> None:
     process = subprocess.Popen([KERNEL, "run", "--", "sh", "-c", "echo up; sleep 600"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    folders = _left()[1] - before[1]
+    assert _processes(folder)
     process.send_signal(number)
     assert process.wait(SECONDS)
     end = time.monotonic() + SECONDS
-    while _left()[0] != before[0]:
+    while _processes(folder):
         assert time.monotonic() < end, "processes are left"
         time.sleep(0.1)
-    if number != signal.SIGKILL:
-        assert _left() == before
-    for folder in folders & _left()[1]:
-        subprocess.run(["rm", "-r", folder], check=True)
+    # Nobody can clean up who is killed.
+    assert number == signal.SIGKILL or not list(folder.iterdir())
 
 
 def test_every_file_of_tests_runs_on_the_kernels_data_plane_or_has_a_reason_not_to() -> None:
@@ -80,17 +83,6 @@ def test_one_closing_line_for_all_kernels() -> None:
     assert closing_line([one, other], 3) == "1 failed, 2 passed, 1 error in 3.00s"
 
 
-def _left() -> tuple[set[str], set[str]]:
-    """Processes of kernels that this process's user has started, and folders of theirs; others may run some at the same time."""
-    mine = [line for line in lines(["ps", "-eo", "pid,args"]) if str(PROJECT / "tests/lab/labkit/kernel-init.sh") in line]
-    return {line.split()[0] for line in mine if int(line.split()[0]) != os.getpid()}, {
-        str(path) for path in Path(tempfile.gettempdir()).glob("lab-kernel-*") if _is_mine(path)
-    }
-
-
-def _is_mine(folder: Path) -> bool:
-    """Whether the kernel of a folder was started from here."""
-    try:
-        return f"cd {os.getcwd()}\n" in (folder / "command").read_text()
-    except OSError:
-        return False
+def _processes(folder: Path) -> list[str]:
+    """Those of kernels whose folder is in this one."""
+    return [line for line in lines(["ps", "-wweo", "args"]) if f"lab_folder={folder}/" in line]
