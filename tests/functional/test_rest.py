@@ -17,9 +17,12 @@ pytestmark = pytest.mark.kernel("elsewhere nothing goes up to ovs-vswitchd and c
 
 ROUNDS = 200
 HEAD = Ether(dst="52:54:00:00:00:02", src="52:54:00:00:00:01") / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2)
+AGAIN = "push_mpls:0x8847,pop_mpls:0x0800"
+"""After which what is inside must be parsed again."""
 STAGES = (
     "in_port=from,actions=resubmit(,1);table=1,actions=output:to",
-    "in_port=from,ip,actions=ct(table=1);table=1,ip,actions=ct(table=2);table=2,actions=output:to",
+    f"in_port=from,ip,actions={AGAIN},resubmit(,1);table=1,ip,nw_dst=10.0.0.2,actions={AGAIN},resubmit(,2);"
+    "table=2,ip,nw_src=10.0.0.1,actions=output:to",
 )
 """Decided at once, and in three parts, each of which goes up by itself."""
 
@@ -43,7 +46,7 @@ def test_a_frame_that_goes_up_has_arrived_when_the_switch_rests(bare: tuple[Worl
     """With an empty cache each frame goes up. Nobody waits for it but by asking whether there is rest."""
     world, agent = bare
     for flow in flows.split(";"):
-        world.on("hv1", "ovs-ofctl", "--names", "add-flow", "bare", flow)
+        world.on("hv1", "ovs-ofctl", "-O", "OpenFlow14", "--names", "add-flow", "bare", flow)
     late = []
     for number in range(ROUNDS):
         agent.call("forget")
