@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
-.PHONY: setup packages demo test static lint types unit unit-walks unit-others explore functional bench clean
+.PHONY: setup packages demo test test-kernel kernel-shell static lint types unit unit-walks unit-others explore functional bench clean
 
 setup: packages $(VENV)/.ready
 
@@ -48,6 +48,13 @@ explore: setup
 
 functional: setup
 	$(PYTEST) tests/functional
+
+# The functional tests once more, on kernels of the lab's own that have Open vSwitch's module.
+test-kernel: setup
+	@tests/test-kernel
+
+kernel-shell: setup
+	@tests/lab/kernel shell
 
 bench: setup
 	$(PYTEST) -s tests/bench

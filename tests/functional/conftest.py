@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.config import Config
+from _pytest.config.argparsing import Parser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from dataplane import PLANES, USERSPACE, choose, chosen
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
 from labs import empty_lab, started_lab
@@ -22,6 +25,25 @@ from world import XML, World
 
 ADDRESSES = {"a1": "10.0.0.1", "a2": "10.0.0.2", "b1": "10.0.0.3", "b2": "10.0.0.4"}
 """Guests a… are in VLAN 10, b… in VLAN 20; …1 starts on hv1, …2 on hv2. All share one subnet, so only VLANs part them."""
+
+
+def pytest_addoption(parser: Parser) -> None:
+    words = "what carries the lab's frames (default: %(default)s); the kernel's needs a kernel with Open vSwitch's module"
+    parser.addoption("--data-plane", choices=sorted(PLANES), default=USERSPACE.name, help=words)
+
+
+def pytest_configure(config: Config) -> None:
+    choose(config.getoption("--data-plane"))
+    for name in PLANES:
+        config.addinivalue_line("markers", f"{name}(reason): only the {name} data plane has what this test is about")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What only another data plane has is skipped, for the reason that its marker gives."""
+    for item in items:
+        for name in PLANES.keys() - {chosen().name}:
+            if marker := item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"only on the {name} data plane: {marker.args[0]}"))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataplane import chosen
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
 from world import XML, World
 
 BY_HAND = (
-    "ovs-vsctl add-br br-user -- set bridge br-user datapath_type=netdev external_ids:owner=me"
+    f"ovs-vsctl add-br br-user -- set bridge br-user datapath_type={chosen().datapath_type} external_ids:owner=me"
     " -- add-port br-user u0 tag=33 -- set interface u0 type=internal"
     " -- add-port br-user ugre -- set interface ugre type=gre options:remote_ip=192.0.2.77 options:key=7"
     " -- --id=@q create qos type=linux-htb other-config:max-rate=1000000 -- set port u0 qos=@q;"
@@ -116,7 +117,7 @@ def test_a_users_port_in_vnetds_bridge_keeps_the_bridge(world: World) -> None:
 
 def test_a_bridge_made_by_hand_is_not_taken(world: World) -> None:
     """A network whose bridge is somebody else's is refused in one sentence, and the bridge is as before."""
-    world.on("hv1", "ovs-vsctl add-br br-flat -- set bridge br-flat datapath_type=netdev external_ids:mine=yes")
+    world.on("hv1", f"ovs-vsctl add-br br-flat -- set bridge br-flat datapath_type={chosen().datapath_type} external_ids:mine=yes")
     try:
         bridge = world.on("hv1", "ovs-vsctl list bridge br-flat")
         text = (XML / "isolated.xml").read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def test_live_migration_there_and_back(world: World) -> None:
 def test_network_destroyed_and_started_around_running_guests(world: World) -> None:
     rows, flows = world.rows("hv1"), world.flows("hv1")
     world.on("hv1", "virsh -q net-destroy blue")
-    assert world.on("hv1", "ovs-vsctl list-br").split() == ["br-phy"]
+    assert world.on("hv1", "ovs-vsctl list-br").split() == [*world.plane.bridges]
     assert not world.pings("a1", PEER)
     world.on("hv1", "virsh -q net-start blue")
     world.until(lambda: world.flows("hv1") == flows, 5, "flows as before")
@@ -158,11 +158,7 @@ def test_a_lost_database_is_put_back_for_running_guests(world: World) -> None:
     """Not the underlay, which is the user's: that is made again by hand here, as it would be there."""
     rows, flows = world.rows("hv1"), world.flows("hv1")
     world.on("hv1", "pkill -9 -x ovsdb-server; rm /etc/openvswitch/conf.db; /run/start-ovsdb; ovs-vsctl --no-wait init")
-    world.on(
-        "hv1",
-        "ovs-vsctl --may-exist add-br br-phy -- set bridge br-phy datapath_type=netdev -- --may-exist add-port br-phy eth0;"
-        "ip addr add 192.0.2.11/24 dev br-phy; ip -6 addr add 2001:db8::11/64 dev br-phy nodad; ip link set br-phy up",
-    )
+    world.on("hv1", world.plane.underlay_again("192.0.2.11", "2001:db8::11"))
     world.until(lambda: world.flows("hv1") == flows, 10, "flows as before")
     assert world.rows("hv1") == rows
     world.until(lambda: world.pings("a1", PEER), 10, "traffic again")

@@ -120,7 +120,7 @@ def _changes(scene: Scene) -> list[Callable[[], None]]:
 def test_a_policy_changes_without_a_blink(scene: Scene) -> None:
     """A thousand frames a second of each kind, in a dozen changes by tap file, apply, and definition."""
     everybody, mac = b"\xff" * 6, bytes.fromhex(MAC.replace(":", ""))
-    own = bytes([10, 0, 77, 1])
+    own, patience = bytes([10, 0, 77, 1]), scene.world.plane.patience
     good = everybody + mac + b"\x08\x00" + packet(own, ALLOWED)
     bad = [
         everybody + bytes.fromhex("525400666666") + b"\x08\x00" + packet(own, FORBIDDEN),
@@ -130,8 +130,8 @@ def test_a_policy_changes_without_a_blink(scene: Scene) -> None:
     scene.sender.call("stream", name="sender", frames=[good.hex()], seconds=1.5, pause=0.05)
     for agent in scene.listeners.values():
         agent.call("tally", mark=ALLOWED.hex(), seconds=0.5)
-        agent.ask("watch", marks=[ALLOWED.hex(), FORBIDDEN.hex()], seconds=40, idle=2)
-    scene.sender.ask("stream", name="sender", frames=[good.hex(), *(frame.hex() for frame in bad)], seconds=20, pause=0.001)
+        agent.ask("watch", marks=[ALLOWED.hex(), FORBIDDEN.hex()], seconds=40 * patience, idle=2 * patience)
+    scene.sender.ask("stream", name="sender", frames=[good.hex(), *(frame.hex() for frame in bad)], seconds=20 * patience, pause=0.001)
     changes = _changes(scene)
     for change in changes:
         change()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dataplane import chosen
+from labkit import LabError
 from labkit.guest import GuestSpec, run_inside, start, wait_up
 from labkit.hypervisor import PROJECT, Lab
 from labkit.shell import try_run
@@ -23,15 +25,31 @@ class World:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self.plane = chosen()
 
     def on(self, host: str, *command: str, stdin: str | None = None) -> str:
         """The output of a command on a host that must succeed; one string runs in a shell."""
-        return self.lab.run(host, *(("bash", "-c", command[0]) if len(command) == 1 else command), stdin=stdin)
+        words = ("bash", "-c", command[0]) if len(command) == 1 else command
+        return self.lab.run(host, *words, stdin=stdin, timeout=60 * self.plane.patience)
 
     def attempt(self, host: str, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command on a host that may fail."""
         words = ("bash", "-c", command[0]) if len(command) == 1 else command
-        return subprocess.run(self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            self.lab.command(host, words), input=stdin, capture_output=True, text=True, check=False, timeout=60 * self.plane.patience
+        )
+
+    def patiently(self, host: str, command: str) -> str:
+        """The output of a command that must succeed, given again where vnetd is busy and asks for that, but not for ever."""
+        for _ in range(round(self.plane.patience) - 1):
+            done = self.attempt(host, command)
+            if "try again" not in done.stderr:
+                break
+        else:
+            return self.on(host, command)
+        if done.returncode:
+            raise LabError(f"{command}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
 
     def start_network(self, example: str, *hosts: str) -> None:
         """The same file of xml/ defined and started on every host, whose one NIC for uplinks is eth1."""
@@ -42,7 +60,8 @@ class World:
         """The same network defined and started on every host."""
         for host in hosts:
             self.on(host, "tee", "/run/network.xml", stdin=text)
-            self.on(host, f"virsh -q net-define /run/network.xml && virsh -q net-start {_name_in(text)}")
+            self.on(host, "virsh -q net-define /run/network.xml")
+            self.patiently(host, f"virsh -q net-start {_name_in(text)}")
 
     def guest(self, host: str, spec: GuestSpec, wait: bool = True) -> None:
         start(self.lab, host, spec, wait)
@@ -103,7 +122,7 @@ class World:
         """
         found = []
         for bridge in self.on(host, "ovs-vsctl list-br").split():
-            if bridge != "br-phy":
+            if bridge not in self.plane.bridges:
                 text = self.on(host, f"ovs-ofctl -O OpenFlow14 dump-flows --names --no-stats {bridge}")
                 names = self.port_names(host, bridge)
                 found += [f"{bridge}:{_named(line, names)}" for line in text.splitlines() if not is_learned(line.strip())]
@@ -146,12 +165,15 @@ class World:
         assert not anew, f"put anew: {anew}"
 
     def assert_settled(self, host: str) -> None:
-        """A second pass would do nothing."""
-        done = self.attempt(host, "vnetctl", "plan")
+        """A second pass would do nothing, as soon as what has just happened is over."""
+        end = time.monotonic() + self.plane.settle_seconds
+        while (done := self.attempt(host, "vnetctl", "plan")).returncode and time.monotonic() < end:
+            time.sleep(0.2)
         assert done.returncode == 0, f"{host} is not settled:\n{done.stdout}{done.stderr}"
 
     def until(self, condition: Callable[[], Any], seconds: float, words: str) -> Any:
-        """What ``condition`` returns as soon as that is true."""
+        """What ``condition`` returns as soon as that is true; ``seconds`` are those of a quiet machine with a kernel of its own."""
+        seconds *= self.plane.patience
         end = time.monotonic() + seconds
         while True:
             found = condition()

@@ -8,6 +8,7 @@ It imports nothing but the standard library, so that it starts at once.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import select
@@ -93,6 +94,23 @@ class Agent:
             except OSError as error:
                 errors.append(f"{len(frame) // 2} bytes: {error}")
         return {"errors": errors}
+
+    def rest(self, seconds: float) -> dict[str, Any]:
+        """Until nothing that was sent is still to be decided by the host's switch. What the kernel's cache has no answer for goes up to
+        ovs-vswitchd, whose answer comes later than the frames behind it that have one."""
+        end, switch = time.monotonic() + seconds, _Switch()
+        while time.monotonic() < end:
+            if not switch.busy():
+                # One of its threads may have waited for another in that moment.
+                time.sleep(0.0005)
+                if not switch.busy():
+                    return {"rests": True}
+            time.sleep(0.0005)
+        return {"rests": False}
+
+    def forget(self) -> dict[str, Any]:
+        """The switch forgets what it has decided, and decides anew about each frame to come."""
+        return {"answer": _Switch().command("revalidator/purge")}
 
     def until(self, mark: str, of: str, at: list[str], seconds: float) -> dict[str, Any]:
         """All that has arrived but frames with ``of`` in them, once the one with this mark is at each of ``at`` or the time is over."""
@@ -188,6 +206,55 @@ class Agent:
             # A tap that is down for a moment, as while its MTU is set, has nothing to say.
             return None
         return b"" if address[2] == OUTGOING else frame
+
+
+class _Switch:
+    """The host's ovs-vswitchd, seen from outside, and asked as ovs-appctl would."""
+
+    FOLDER = "/run/openvswitch"
+    GENERIC = "16"
+    """NETLINK_GENERIC, by which the kernel asks ovs-vswitchd."""
+
+    def __init__(self) -> None:
+        with open(f"{self.FOLDER}/ovs-vswitchd.pid", encoding="ascii") as file:
+            self._pid = file.read().strip()
+
+    def busy(self) -> bool:
+        """Whether frames wait for the kernel, wait for ovs-vswitchd, or are being decided by one of its threads."""
+        waiting = any(int(words[11], 16) for words in map(str.split, _read("/proc/net/softnet_stat").splitlines()) if len(words) > 11)
+        lines = [line.split() for line in _read("/proc/net/netlink").splitlines()[1:]]
+        asked = any(words[1] == self.GENERIC and words[4] != "0" for words in lines)
+        return waiting or asked or any(map(self._works, glob.glob(f"/proc/{self._pid}/task/*")))
+
+    def _works(self, thread: str) -> bool:
+        """Whether it is one of those that decide, and does not sleep. New ones take their place after each change of the switch's ports."""
+        name, _, words = _read(f"{thread}/stat").partition("(")[2].rpartition(") ")
+        return name.startswith("handler") and words[:1] in ("R", "D")
+
+    def command(self, *words: str) -> str:
+        """JSON-RPC, as in ovs-appctl(8): starting that would cost more than all it does."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.connect(f"{self.FOLDER}/ovs-vswitchd.{self._pid}.ctl")
+        with link, link.makefile("rw", encoding="utf-8") as file:
+            file.write(json.dumps({"id": 0, "method": words[0], "params": words[1:]}))
+            file.flush()
+            text = ""
+            while True:
+                text += file.read(1)
+                try:
+                    found = json.loads(text)
+                except ValueError:
+                    continue
+                return str(found["result"])
+
+
+def _read(path: str) -> str:
+    """A file of the kernel's; nothing where a thread has just ended."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 class _Reader:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from dataplane import chosen
 
 from attacks.rows import Row
 from attacks.stage import Outcome, Stage
 
-COUNTER_SECONDS = 3.0
+Prelude = Callable[[Stage, Row], None]
+COUNTER_SECONDS = 3.0 * chosen().patience
 LOST_AT_MOST = 3
 """Rows whose sentinels are lost before a class is given up: each costs seconds."""
-DIAGNOSIS_SECONDS = 6.0
+DIAGNOSIS_SECONDS = 6.0 * chosen().patience
 """For finding out which rows a wrong sum comes from."""
 
 _TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
@@ -70,14 +73,16 @@ def how_counted(rows: Iterable[Row], growth: Counter[tuple[str, str]]) -> list[s
     return words
 
 
-def play_class(stage: Stage, rows: Sequence[Row], introduce: bool = True) -> list[str]:
-    """Play all rows of a class; what was wrong, one line for each row or counter."""
+def play_class(stage: Stage, rows: Sequence[Row], introduce: bool = True, before_each: Prelude | None = None) -> list[str]:
+    """Play all rows of a class, each after what is to come ``before_each``; what was wrong, one line for each row or counter."""
     if introduce:
         stage.introduce()
     ports = {row.counter for row in rows} | {row.sender for row in rows}
     before = drops_now(stage, ports)
     wrong, lost = {}, 0
     for row in rows:
+        if before_each is not None:
+            before_each(stage, row)
         outcome = stage.play(row)
         if words := where_wrong(row, outcome):
             wrong[row.name] = words

@@ -1,9 +1,11 @@
 """The lab that the attacks are played in: its ports, open at the guests' end, and what each frame came to.
 
 After every frame its sender sends two sentinels, the second when the first has
-arrived on both hosts. The switch handles what waits at a port in batches, inside
-which a later frame can overtake an earlier one; the second sentinel is always of a
-later batch. So what has not arrived before it does not arrive, and nobody sleeps.
+arrived on both hosts, and each when no switch has anything left to decide. The userspace
+data plane handles what waits at a port in batches, inside which a later frame can overtake
+an earlier one; the second sentinel is always of a later batch. On the kernel's, a frame that
+its cache has no answer for goes up to ovs-vswitchd, and what comes behind it must wait for
+that. So what has not arrived before the second does not arrive, and nobody sleeps.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from dataplane import chosen
 from labkit.guest import GuestSpec
 from labkit.hypervisor import Lab
 from scapy.layers.dhcp import BOOTP
@@ -25,7 +28,7 @@ from attacks.frames import BROADCAST, IPV4, ether, group4, ip4, mac, tagged
 from attacks.remote import Agent
 from attacks.rows import Row
 
-SENTINEL_SECONDS = 2.0
+SENTINEL_SECONDS = 2.0 * chosen().patience
 _numbers = count(1)
 
 
@@ -64,7 +67,7 @@ class Stage:
             self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml())
         for host in cast.HOSTS:
             taps = " ".join(port.tap for port in cast.PORTS.values() if port.host == host)
-            self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+            self.world.patiently(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
         for name, (host, bridge) in cast.BRIDGES.items():
             self.world.on(host, f"ip link set {bridge} up")
             real = self.agents[host].call("listen", name=name, device=bridge)["mac"]
@@ -96,6 +99,7 @@ class Stage:
     def sentinel(self, nick: str, seconds: float = SENTINEL_SECONDS) -> tuple[list[tuple[str, bytes]], list[str]]:
         """(what has arrived anywhere up to a new sentinel of this port's, at whom the sentinel did not arrive)."""
         port = cast.PORTS[nick]
+        self.settle(port.host)
         mark = b"sentinel%07d" % next(_numbers)
         self.agents[port.host].call("send", name=nick, frames=[_sentinel(port, mark).hex()])
         wanted: dict[str, list[str]] = {host: [] for host in cast.HOSTS}
@@ -109,6 +113,17 @@ class Stage:
             seen += [(name, bytes.fromhex(frame)) for name, frame in found["seen"]]
             missing += found["missing"]
         return seen, missing
+
+    def settle(self, host: str) -> None:
+        """Until every switch has decided about all that was sent on a host: what that one passes on, the others decide about after it."""
+        for agent in (self.agents[host], *(agent for name, agent in self.agents.items() if name != host)):
+            if not agent.call("rest", seconds=SENTINEL_SECONDS)["rests"]:
+                raise Away(f"the switches do not come to rest after what {host} was sent")
+
+    def forget(self) -> None:
+        """No switch remembers what it has decided."""
+        for agent in self.agents.values():
+            agent.call("forget")
 
     def play(self, row: Row) -> Outcome:
         """Send the row's frame, and see what comes of it."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from dataplane import chosen
 
 from attacks import tables
+from attacks.caches import PRELUDES
 from attacks.judge import play_class
 from attacks.rows import TABLES
 from attacks.stage import Stage
@@ -23,7 +25,8 @@ def test_no_frame_stands_twice(name: str) -> None:
     assert len({(row.sender, row.frame) for row in mine}) == len(mine), "two rows are one frame"
 
 
+@pytest.mark.parametrize("cached", chosen().caches)
 @pytest.mark.parametrize("name", tables.NAMES)
-def test_what_passes_and_what_does_not(stage: Stage, name: str) -> None:
-    wrong = play_class(stage, TABLES[name]())
+def test_what_passes_and_what_does_not(stage: Stage, name: str, cached: str) -> None:
+    wrong = play_class(stage, TABLES[name](), before_each=PRELUDES[cached])
     assert not wrong, "\n" + "\n".join(wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from dataplane import chosen
 from scapy.layers.inet6 import ICMPv6ND_NS
 from scapy.packet import Raw
 
@@ -13,7 +14,7 @@ from attacks.frames import ARP, BROADCAST, IPV4, arp, ether, group6, ip4, ip6, s
 from attacks.judge import drops_now
 from attacks.stage import Stage
 
-MANY, LIMIT = 6000, 1000
+MANY, LIMIT = chosen().burst, 1000
 """The frames of a burst, and the packets/s that a port may send by default, of each kind."""
 Burst = Callable[[str], tuple[bytes, bytes]]
 """For a port of this name: a frame and its mark."""

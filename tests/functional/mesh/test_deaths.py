@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from dataplane import chosen
+
 from mesh.guests import NETS
 from mesh.stage import Stage, faults, staged
 from mesh.wire import Crossing, watched
 
-HOSTS = range(1, 9)
+HOSTS = range(1, chosen().mesh + 1)
 SEED = 155576
 """A run's own; VNETD_SEED takes another, and VNETD_EXPLORE any."""
-SECONDS, MOST_DEAD = 60.0, 3
+SECONDS, MOST_DEAD = 60.0, (len(HOSTS) - 1) // 2
 ALIVE_SECONDS = 8.0
 """How long a host lives at least between two deaths."""
 DEAD_SECONDS = (1.0, 8.0)

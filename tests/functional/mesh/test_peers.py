@@ -80,7 +80,7 @@ def _hears_fourth_since(stage: Stage, when: float) -> bool:
 def test_an_address_that_comes_later_and_a_host_without_one() -> None:
     """Guests of the second host talk with each other before it has its address, and with all after; those of the third never do."""
     with staged(3) as stage:
-        stage.world.on("hv2", f"ip addr del {address(2)}/24 dev br-phy")
+        stage.world.on("hv2", f"ip addr del {address(2)}/24 dev {stage.world.plane.underlay}")
         stage.start([NET], range(1, 4), peers=[1, 2])
         stage.plug([Guest(NET, 2, seat=1), Guest(NET, 3, seat=1)])
         for host in ("hv2", "hv3"):
@@ -91,7 +91,7 @@ def test_an_address_that_comes_later_and_a_host_without_one() -> None:
         for host in (2, 3):
             stage.world.until(lambda host=host: _meet(stage, {(host, host)}), 5, f"two guests of hv{host} hear each other")
         assert not _meet(stage, {(1, 2)})
-        stage.world.on("hv2", f"ip addr add {address(2)}/24 dev br-phy")
+        stage.world.on("hv2", f"ip addr add {address(2)}/24 dev {stage.world.plane.underlay}")
         stage.world.until(lambda: _meet(stage, {(1, 2), (2, 1)}), 10, "the overlay is up once the address is there")
         assert stage.world.status("hv2")["networks"][0]["overlay"]["local"] == address(2)
         time.sleep(0.5)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
 
+import pytest
 from vlans.wire import Capture
 
 from mesh.agent import BODY, EXPERIMENT, MARK
@@ -14,6 +15,8 @@ from mesh.guests import Guest, Net, address
 from mesh.stage import Stage, staged
 from vnetd.pipeline import Cookie
 from vnetd.xmlread.network import MAX_PEERS
+
+pytestmark = pytest.mark.userspace("the size of an action and the table of neighbours are its own")
 
 BROADCAST = b"\xff" * 6
 INSIDE = 14 + 40 + 8 + 8

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
+from dataplane import chosen
 from world import World
 
 from rates.stations import Station, station, wired
@@ -40,10 +41,10 @@ def _pair(limit: int, mtu: int = 1500, peak: bool = False) -> Pair:
     return Pair(limit, held, station(f"free{limit}", NETWORK, mtu=mtu))
 
 
-SLOW = (_pair(1), _pair(10), _pair(50, peak=True), _pair(100))
+SLOW = tuple(_pair(limit, peak=number == 2) for number, limit in enumerate(chosen().limits))
 """All at the same time: together they are no work for the machine."""
-FAST = _pair(500, mtu=9000)
-UNLIMITED = Pair(500, station("one", NETWORK, mtu=9000), station("other", NETWORK, mtu=9000))
+FAST = _pair(chosen().fast_limit, mtu=9000)
+UNLIMITED = Pair(FAST.limit, station("one", NETWORK, mtu=9000), station("other", NETWORK, mtu=9000))
 
 
 @pytest.fixture(scope="module")

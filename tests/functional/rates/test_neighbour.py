@@ -12,6 +12,8 @@ from rates.stations import HOST, station, wired
 from rates.streams import ABOVE, Flowed, Stream, flow, flow_within
 from vnetd.secondlook import AGAIN_SECONDS
 
+pytestmark = pytest.mark.userspace("Open vSwitch sends to all links by one packet socket, which one queue could fill")
+
 NETWORK = "apart"
 MBIT = 10
 LIMIT = f"<inbound average='{MBIT * 125}'/><outbound average='{MBIT * 125}'/>"

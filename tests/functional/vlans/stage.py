@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from attacks.remote import Agent
+from dataplane import chosen
 from labs import started_lab
 from world import World
 
@@ -17,7 +18,7 @@ from vlans.frames import BROADCAST, Shot, ether, shots
 from vlans.ports import HOSTS, Arena, Port
 from vlans.wire import Capture, in_gre
 
-SENTINEL_SECONDS = 3.0
+SENTINEL_SECONDS = 3.0 * chosen().patience
 CHUNK = 100
 """Frames between two sentinels: fewer than the packet sockets that Open vSwitch reads taps by have room for."""
 
@@ -49,7 +50,7 @@ class Stage:
                 self.world.on(port.host, "tee", f"/etc/vnetd/taps/{port.tap}.xml", stdin=port.xml(arena.name))
         for host in HOSTS:
             taps = " ".join(port.tap for arena in self.arenas for port in arena.ports if port.host == host)
-            self.world.on(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
+            self.world.patiently(host, f"for tap in {taps}; do /etc/vnetd/ovs-ifup $tap || exit 1; done")
         if any(arena.way == "gre" for arena in self.arenas):
             self.world.wait_for_tunnels(*HOSTS)
         for arena in self.arenas:
@@ -111,6 +112,9 @@ class Stage:
 
     def _sentinel(self, arena: Arena, port: Port, outcome: Outcome, number: int = 0, seconds: float = SENTINEL_SECONDS) -> bytes:
         """Wait until a frame to all is at a port of the same mode on each host, and take what has arrived up to then; its mark."""
+        # Sent only when no switch has anything left to decide, or it could overtake what goes up to ovs-vswitchd.
+        for agent in (self.agents[port.host], *self.agents.values()):
+            assert agent.call("rest", seconds=SENTINEL_SECONDS)["rests"], "the switches do not come to rest"
         mark = b"sentinel%07d" % next(_numbers)
         frame = ether(BROADCAST, port.mac, port.mode.usual[number], mark)
         self.agents[port.host].call("send", name=port.tap, frames=[frame.hex()])

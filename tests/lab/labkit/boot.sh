@@ -36,6 +36,9 @@ printf '#!/bin/bash\nvirtlogd -d 2>/dev/null || true; exec libvirtd -l -d\n' > /
 chmod +x /run/start-*
 /run/start-ovsdb
 ovs-vsctl --no-wait init
+# One that starts in the machine's first ten seconds takes their count for "never" somewhere, and makes no threads for what the
+# kernel asks it.
+while read -r up _ < /proc/uptime && [ "${up%%.*}" -lt 10 ]; do sleep 0.1; done
 /run/start-vswitchd
 
 # The underlay: tunnels of the userspace datapath need their address on a bridge of Open vSwitch's. The kernel hears

@@ -15,10 +15,10 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from labkit import LabError
-from labkit.hypervisor import Lab
+from labkit.hypervisor import Lab, datapath_type
 from labkit.image import image
 
-BOOT_SECONDS = 60
+BOOT_SECONDS = 60 * int(os.environ.get("VNETD_LAB_PATIENCE", "1"))
 
 DRIVER = (
     "<driver><host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off'/>"
@@ -44,6 +44,8 @@ class GuestSpec:
     """More words for the guest's kernel command line."""
     mtu: int | None = None
     """Of its NIC; virtio hands it to the guest."""
+    offloads: bool = field(default_factory=lambda: datapath_type() == "system")
+    """Whether it leaves checksums and segments to others, as virtio does by default."""
     announces: bool = True
     """Whether the guest itself sends gratuitous ARP after a migration, as Linux with virtio does, or leaves that to QEMU's RARP."""
 
@@ -76,12 +78,13 @@ def domain_xml(spec: GuestSpec) -> str:
 
 def interface_xml(spec: GuestSpec) -> str:
     """The guest's NIC, as a user writes it."""
+    driver = "" if spec.offloads else DRIVER
     group = f" portgroup={quoteattr(spec.portgroup)}" if spec.portgroup else ""
     mtu = f"<mtu size='{spec.mtu}'/>" if spec.mtu else ""
     return (
         f"<interface type='network'><mac address={quoteattr(spec.hardware_address)}/>"
         f"<source network={quoteattr(spec.network)}{group}/><virtualport type='openvswitch'/>"
-        f"<model type='virtio'/>{mtu}{DRIVER}</interface>"
+        f"<model type='virtio'/>{mtu}{driver}</interface>"
     )
 
 

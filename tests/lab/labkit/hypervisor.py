@@ -20,6 +20,11 @@ PROJECT = Path(__file__).resolve().parents[3]
 START_SECONDS = 30 * int(os.environ.get("VNETD_LAB_PATIENCE", "1"))
 
 
+def datapath_type() -> str:
+    """Of the hosts' bridges; "system" is the kernel's own data plane, on a machine whose kernel has one."""
+    return os.environ.get("VNETD_LAB_DATAPATH", "netdev")
+
+
 class Lab:
     """One lab; its prefix keeps it apart from others on the same machine."""
 
@@ -159,8 +164,7 @@ class Lab:
             str(index),
             str(max(count, 99)),
             "yes" if daemon else "no",
-            # "system" is the kernel's own data plane, on a machine whose kernel has one.
-            os.environ.get("VNETD_LAB_DATAPATH", "netdev"),
+            datapath_type(),
         ]
         with (folder / "boot.log").open("wb") as log:
             process = subprocess.Popen(
