@@ -18,7 +18,7 @@ from labkit import LabError
 from labkit.hypervisor import Lab
 from labkit.image import image
 
-BOOT_SECONDS = 60
+BOOT_SECONDS = 60 * int(os.environ.get("VNETD_LAB_PATIENCE", "1"))
 
 DRIVER = (
     "<driver><host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off'/>"
