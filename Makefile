@@ -6,6 +6,8 @@ VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
 .PHONY: setup packages demo test test-kernel kernel-shell static lint types unit unit-walks unit-others explore functional bench clean
+.PHONY: setup packages demo test static lint types unit unit-walks unit-others explore functional chosen bench clean
+.PHONY: test-debian12 test-debian13
 
 setup: packages $(VENV)/.ready
 
@@ -55,6 +57,12 @@ test-kernel: setup
 
 kernel-shell: setup
 	@tests/lab/kernel shell
+chosen: setup
+	$(PYTEST) $(TESTS)
+
+# All of it, or the tests that TESTS names, in a root folder with that Debian's own Open vSwitch, libvirt, QEMU and Python.
+test-debian12 test-debian13: test-debian%:
+	@tests/lab/debian $* make $(if $(TESTS),chosen TESTS='$(TESTS)',test)
 
 bench: setup
 	$(PYTEST) -s tests/bench

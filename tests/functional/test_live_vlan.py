@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import pytest
 from attacks.stage import Agent
 from early_emulator import packet
+from labkit import LabError
 from labkit.guest import GuestSpec
 from labs import started_lab
+from libvirts import LIBVIRT
 from world import World
 
 BRIDGE = "br-live"
@@ -184,14 +186,17 @@ def test_what_is_a_nics_own_stays_when_its_portgroup_moves(scene: Scene) -> None
     scene.within_a_second("mate", 32)
 
 
+TWENTY = group("twenty", 20).replace("</p", "<bandwidth><inbound average='125000'/></bandwidth></p")
+
+
+@pytest.mark.skipif(not LIBVIRT.moves_nics_between_portgroups, reason="this libvirt does not: see the next test")
 def test_a_nic_that_moves_to_another_portgroup_keeps_the_vlan_that_it_names(scene: Scene) -> None:
     """It is the one that it had from its old portgroup, and is its own in the new one.
 
     The limit is what libvirt changes the NIC for: it takes no notice of another portgroup alone.
     """
     world = scene.world
-    twenty = group("twenty", 20).replace("</p", "<bandwidth><inbound average='125000'/></bandwidth></p")
-    world.on("hv1", "virsh", "net-update", "live", "add", "portgroup", twenty, "--live")
+    world.on("hv1", "virsh", "net-update", "live", "add", "portgroup", TWENTY, "--live")
     try:
         scene.update("mover", "<vlan><tag id='10'/></vlan>", "twenty")
         time.sleep(1)
@@ -203,7 +208,24 @@ def test_a_nic_that_moves_to_another_portgroup_keeps_the_vlan_that_it_names(scen
         scene.within_a_second("mover", 20)
     finally:
         scene.update("mover", "")
-        world.on("hv1", "virsh", "net-update", "live", "delete", "portgroup", twenty, "--live")
+        world.on("hv1", "virsh", "net-update", "live", "delete", "portgroup", TWENTY, "--live")
+
+
+@pytest.mark.skipif(LIBVIRT.moves_nics_between_portgroups, reason="this libvirt does: see the test before")
+@pytest.mark.parametrize("more", ["", "<vlan><tag id='10'/></vlan>"])
+def test_a_nic_that_may_not_move_to_another_portgroup_stays_as_it_is(scene: Scene, more: str) -> None:
+    world = scene.world
+    world.on("hv1", "virsh", "net-update", "live", "add", "portgroup", TWENTY, "--live")
+    try:
+        with pytest.raises(LabError, match="cannot modify network device portgroup attribute"):
+            scene.update("mover", more, "twenty")
+        time.sleep(1)
+        assert "portgroup='web'" in world.on("hv1", "virsh dumpxml mover")
+        assert scene.vlan_of("mover") == "10"
+        world.assert_settled("hv1")
+        scene.assert_a_restart_changes_nothing()
+    finally:
+        world.on("hv1", "virsh", "net-update", "live", "delete", "portgroup", TWENTY, "--live")
 
 
 def _summary(world: World) -> str:

@@ -151,8 +151,9 @@ def as_member(daemon: Daemon, verb: str) -> list[bytes]:
         "client.sendall(bytes.fromhex(sys.argv[1]))\n"
         "sys.stdout.buffer.write(client.recv(65536))\n"
     )
+    # The interpreter itself: the way to the virtual environment's, in a checkout below /root, is root's alone.
     member = {"user": NOBODY, "group": os.getgid(), "extra_groups": []} if os.getuid() == 0 else {}
-    command = [sys.executable, "-I", "-S", "-c", script, frames.encode([verb.encode(), b""]).hex()]
+    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", script, frames.encode([verb.encode(), b""]).hex()]
     done = subprocess.run(command, cwd=daemon.path.parent, capture_output=True, check=True, timeout=10, **member)  # type: ignore[call-overload]
     return frames.decode(done.stdout[4:])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ from vnetd.policy import bandwidth_of, vlan_of
 from vnetd.store import Kind, Store
 
 BLUE, WEB, PORT = uuid_of(1), uuid_of(9), uuid_of(5)
-NOW = time.time()
-_moments = count(1)
 
 
 @pytest.fixture
@@ -69,8 +66,8 @@ def effect(store: Store) -> tuple[int | None, int | None]:
 
 
 def hear(store: Store, network: bytes, guest: bytes, defined: bytes = b"", *, take: bool = False) -> None:
-    """A listing of libvirt's."""
-    store.sync(NOW + next(_moments), {BLUE: network}, {WEB: guest}, {BLUE: defined or network}, take=take)
+    """A listing of libvirt's that begins now: after all that the test has said and dropped, however long others took before it."""
+    store.sync(time.time(), {BLUE: network}, {WEB: guest}, {BLUE: defined or network}, take=take)
 
 
 OLD, NEW = blue(group("a", words(10, 100))), blue(group("a", words(11, 500)))
@@ -154,8 +151,9 @@ def test_an_apply_without_a_new_definition_changes_nothing(store: Store) -> None
 
 def test_an_apply_takes_a_definition_although_a_hook_has_just_spoken(store: Store) -> None:
     hear(store, OLD, web(words(10, 100)))
-    store.put_network(BLUE, OLD, said=NOW + 10_000)
-    store.sync(NOW + 9_000, {BLUE: blue()}, {WEB: web(words(10, 100))}, {BLUE: NEW}, take=True)
+    began = time.time()
+    store.put_network(BLUE, OLD)
+    store.sync(began, {BLUE: blue()}, {WEB: web(words(10, 100))}, {BLUE: NEW}, take=True)
     assert effect(store) == (11, 500)
 
 
@@ -206,7 +204,7 @@ def test_a_restart_changes_nothing(store: Store) -> None:
     fresh = again(store)
     assert fresh.inventory(complete=True) == before
     files = {path: path.read_bytes() for path in store.root.rglob("*.xml")}
-    assert not fresh.sync(NOW + 5_000, {BLUE: NEW}, {WEB: web(words(10))}, {BLUE: OLD})
+    assert not fresh.sync(time.time(), {BLUE: NEW}, {WEB: web(words(10))}, {BLUE: OLD})
     assert fresh.inventory(complete=True) == before
     assert {path: path.read_bytes() for path in store.root.rglob("*.xml")} == files
     fresh.put_network(BLUE, NEW)
@@ -241,7 +239,7 @@ def test_a_nic_that_is_listed_while_its_network_is_down_follows_it_when_it_is_ba
     store.drop(Kind.NETWORK, BLUE)
     if restart:
         store = again(store)
-    assert not store.sync(NOW + next(_moments), {}, {WEB: web(words(10, 50))})
+    assert not store.sync(time.time(), {}, {WEB: web(words(10, 50))})
     store.put(Kind.NETWORK, BLUE, NEW)
     assert effect(store) == (11, 50)
 

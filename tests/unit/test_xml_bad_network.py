@@ -196,6 +196,9 @@ PREFIXES: list[tuple[str, str]] = [
     ("fe80::%eth0/64", "without a zone"),
     ("::ffff:10.0.0.1", "write 10.0.0.1"),
     ("::ffff:10.0.0.0/120", "write 10.0.0.0"),
+    ("::ffff:224.0.0.1", "unicast"),
+    ("::ffff:255.255.255.255", "unicast"),
+    ("::ffff:0:0/96", "unicast"),
     ("::fffe:0:0/95", "reaches into ::ffff:0:0/96"),
 ]
 

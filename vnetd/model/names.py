@@ -41,19 +41,23 @@ _HOSTNAME = re.compile(rf"({_HOST_LABEL}\.)*(?!0[xX][0-9A-Fa-f]*$)(?=[0-9A-Za-z-
 _UNUSABLE = frozenset({"all", "default", "lo"})
 
 _NOBODYS = tuple(
-    (net.version, int(net[0]), int(net[-1]), net, what)
-    for net, what in (
-        (ip_network("0.0.0.0/8"), "unspecified"),
-        (ip_network("127.0.0.0/8"), "loopback"),
-        (ip_network("224.0.0.0/4"), "multicast"),
-        (ip_network("255.255.255.255"), "broadcast"),
-        (ip_network("::"), "unspecified"),
-        (ip_network("::1"), "loopback"),
-        (ip_network("::ffff:0:0/96"), "IPv4 inside IPv6"),
-        (ip_network("ff00::/8"), "multicast"),
+    (net.version, int(net[0]), int(net[-1]), written, what)
+    for written, what in (
+        ("0.0.0.0/8", "unspecified"),
+        ("127.0.0.0/8", "loopback"),
+        ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255/32", "broadcast"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "IPv4 inside IPv6"),
+        ("ff00::/8", "multicast"),
     )
+    for net in (ip_network(written),)
 )
-"""Addresses that no NIC has for its own (RFC 6890; RFC 4291, section 2.4), with their bounds as numbers: a network may bind 65536."""
+"""Addresses that no NIC has for its own (RFC 6890; RFC 4291, section 2.4), with their bounds as numbers: a network may bind 65536.
+
+Messages show them as they are written here: Python 3.13 prints ``::ffff:0.0.0.0`` where those before it print ``::ffff:0:0``.
+"""
 
 
 def shown(text: str, limit: int = 60) -> str:
@@ -100,9 +104,11 @@ def address(text: str, where: str) -> IpAddress:
         value = ip_address(text)
     except ValueError:
         raise InputError(f"{where}: {shown(text)} is no IP address; write one such as 192.0.2.11 or 2001:db8::11") from None
-    if "%" in text or value.is_multicast or value.is_unspecified or value == IPv4Address("255.255.255.255"):
-        raise InputError(f"{where}: {shown(text)} is not the address of one host; write a unicast address without a zone")
     mapped = value.ipv4_mapped if isinstance(value, IPv6Address) else None
+    # Only since Python 3.13 does an IPv4 address inside an IPv6 one count as what it is by itself.
+    plain = mapped or value
+    if "%" in text or plain.is_multicast or plain.is_unspecified or plain == IPv4Address("255.255.255.255"):
+        raise InputError(f"{where}: {shown(text)} is not the address of one host; write a unicast address without a zone")
     if mapped is not None:
         # One host would have two spellings here, of which no interface ever carries this one.
         raise InputError(f"{where}: {shown(text)} is an IPv4 address inside an IPv6 one; write {mapped}")
@@ -128,12 +134,12 @@ def prefix(text: str, where: str) -> IpPrefix:
         raise InputError(f"{where}: {shown(text)} has no prefix length; write one from 1 to {first.max_prefixlen}, or none for one address")
     value = _masked(first, int(length) if slash else first.max_prefixlen)
     low, high = bounds(value)
-    for version, begin, end, net, what in _NOBODYS:
+    for version, begin, end, nobodys, what in _NOBODYS:
         if version != value.version or begin > high or low > end:
             continue
         if begin <= int(first) <= end:
-            raise InputError(f"{where}: {shown(text)} is {what} ({net}); write an address that one NIC may have")
-        raise InputError(f"{where}: {shown(text)} reaches into {net}, which is {what}; write a longer prefix")
+            raise InputError(f"{where}: {shown(text)} is {what} ({nobodys}); write an address that one NIC may have")
+        raise InputError(f"{where}: {shown(text)} reaches into {nobodys}, which is {what}; write a longer prefix")
     if low != int(first):
         raise InputError(f"{where}: {shown(text)} has bits set beyond its length; write {value} for the prefix or {first} for the address")
     return value

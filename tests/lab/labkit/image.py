@@ -24,28 +24,24 @@ def cache_folder() -> Path:
 def image() -> tuple[Path, Path]:
     """(kernel, initramfs), made when they are not there or their recipe has changed."""
     cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
     kernel, initramfs = cache / "vmlinuz", cache / "guest.gz"
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = initramfs.stat().st_mtime if initramfs.exists() and kernel.exists() else 0
-        if made < max(INIT.stat().st_mtime, Path(__file__).stat().st_mtime):
-            _make(cache, kernel, initramfs)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = initramfs.stat().st_mtime if initramfs.exists() and kernel.exists() else 0
+            if made < max(INIT.stat().st_mtime, Path(__file__).stat().st_mtime):
+                _make(cache, kernel, initramfs)
+    except OSError as error:
+        raise LabError(f"the guests' image cannot be made in {cache}: {error}") from None
     return kernel, initramfs
 
 
 def _make(cache: Path, kernel: Path, initramfs: Path) -> None:
-    found = re.search(r"Depends: (linux-image-\S+)", try_run("apt-cache", "depends", "linux-image-cloud-amd64"))
-    if not found:
-        raise LabError("apt-cache knows no linux-image-cloud-amd64; run apt-get update")
-    package = found[1]
-    version = package.removeprefix("linux-image-")
     with tempfile.TemporaryDirectory(dir=cache) as name:
         work = Path(name)
         work.chmod(0o755)  # apt-get fetches as a user of its own.
-        run("sh", "-c", f"cd {work} && apt-get download {package}", timeout=300)
-        run("dpkg-deb", "-x", str(next(work.glob(f"{package}_*.deb"))), str(work / "deb"))
-        run("depmod", "-b", str(work / "deb"), version)
+        version = _unpack(work)
         root = work / "root"
         (root / "bin").mkdir(parents=True)
         (root / "mod").mkdir()
@@ -56,6 +52,32 @@ def _make(cache: Path, kernel: Path, initramfs: Path) -> None:
         run("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet | gzip -1 > {work}/guest.gz")
         (work / "deb/boot" / f"vmlinuz-{version}").replace(kernel)
         (work / "guest.gz").replace(initramfs)
+
+
+def _unpack(work: Path) -> str:
+    """Fetch Debian's cloud kernel into ``deb`` below ``work``; its version."""
+    try:
+        package = _download(work)
+    except LabError:
+        # An index from before the kernel's last update names a file that the mirror has no more.
+        run("apt-get", "-qq", "update", timeout=300)
+        package = _download(work)
+    version, deb = package.removeprefix("linux-image-"), work / "deb"
+    run("dpkg-deb", "-x", str(next(work.glob(f"{package}_*.deb"))), str(deb))
+    if not (deb / "lib").exists():
+        # Debian 13 ships modules in usr/lib, and depmod and modprobe look for them in lib.
+        (deb / "lib").symlink_to("usr/lib")
+    run("depmod", "-b", str(deb), version)
+    return version
+
+
+def _download(work: Path) -> str:
+    """The name of the package that is in ``work`` now."""
+    found = re.search(r"Depends: (linux-image-\S+)", try_run("apt-cache", "depends", "linux-image-cloud-amd64"))
+    if not found:
+        raise LabError("apt-cache knows no linux-image-cloud-amd64; see what apt-get update says")
+    run("sh", "-c", f"cd {work} && apt-get download {found[1]}", timeout=300)
+    return found[1]
 
 
 def _copy_modules(base: Path, version: str, target: Path) -> None:
