@@ -21,7 +21,7 @@ from ovsdbapp.backend.ovs_idl import command, connection, idlutils
 from ovsdbapp.exceptions import TimeoutException
 from ovsdbapp.schema.open_vswitch import impl_idl
 
-from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan, vlan_limit
+from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, is_waiting, put_vlan, vlan_limit
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
 from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
@@ -207,7 +207,8 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         seen.keep(uuids)
         ovs = self.api._ovs
         strays = sum(1 for _ in _strays(self.api, shaped))
-        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
+        acted, restoring = ovs.cur_cfg >= ovs.next_cfg, is_waiting(ovs.other_config)
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), acted, restoring)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:

@@ -15,6 +15,9 @@ from vnetd.model.state import ROLE, Port, Role, SeenMember, SeenPort, Shape
 QINQ_TYPE = "qinq-ethtype"
 """Port.other_config: the EtherType of the tag that a dot1q-tunnel port's frames get, 802.1ad or 802.1q."""
 
+RESTORE_WAIT = "flow-restore-wait"
+"""Open_vSwitch.other_config: whether an ovs-vswitchd that starts leaves the kernel's flows as they are until this is taken away."""
+
 BOND_COLUMNS = ("bond_mode", "lacp")
 
 POLICING_OFF = 1
@@ -126,6 +129,11 @@ def vlan_limit(settings: Mapping[str, str]) -> int | None:
         return int(settings["vlan-limit"])
     except (KeyError, ValueError):
         return None
+
+
+def is_waiting(settings: Mapping[str, str]) -> bool:
+    """Whether an ovs-vswitchd that starts waits for its flows: flow-restore-wait of Open_vSwitch.other_config, as it reads it."""
+    return settings.get(RESTORE_WAIT, "").lower() == "true"
 
 
 def _shape(qos: Sequence[Any]) -> Shape | None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from vnetd.errors import WorldError
 from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
-from vnetd.model.state import USERSPACE, GuestWire, Port, PortFacts, Role
+from vnetd.model.state import GuestWire, Port, PortFacts, Role
 from vnetd.mtu import USUAL
 from vnetd.policy import bandwidth_of, guest_wire, shape
 

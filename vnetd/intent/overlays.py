@@ -7,9 +7,10 @@ from dataclasses import replace
 from vnetd.errors import WorldError
 from vnetd.intent.draft import Carrier, Draft
 from vnetd.intent.names import patch_names, tunnel_name
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import IpAddress
 from vnetd.model.network import Network, Overlay, OverlayType, Peer, Problem
-from vnetd.model.state import TUNNELS, USERSPACE, Bridge, Port, Role, SegmentWire, TunnelFacts, TunnelWire
+from vnetd.model.state import TUNNELS, Bridge, Port, Role, SegmentWire, TunnelFacts, TunnelWire
 from vnetd.mtu import around, widest, within
 
 GRE_IN_IPV6 = "ip6gre"
