@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from vnetd.adapters import appctl, meters, scratch
+from vnetd.adapters import appctl, jsonrpc, meters, scratch
 from vnetd.adapters.rtnl import Rtnl
 from vnetd.errors import WorldError
 from vnetd.model.dataplane import KERNEL, DataPlane
@@ -73,7 +73,7 @@ class DataPlanes:
         """What a version that does not know the question leaves unknown."""
         try:
             return appctl.ask(self._rundir, method, *arguments)
-        except appctl.Refused:
+        except jsonrpc.Refused:
             return ""
 
 

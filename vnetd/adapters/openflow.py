@@ -204,9 +204,9 @@ class Pulse(threading.Thread):
     A connection to its control socket is held open; the kernel closes it when the process ends.
     """
 
-    def __init__(self, changed: Callable[[], None], rundir: Path = RUNDIR) -> None:
+    def __init__(self, came: Callable[[], None], went: Callable[[], None], rundir: Path = RUNDIR) -> None:
         super().__init__(name="switch-pulse", daemon=True)
-        self._changed = changed
+        self._came, self._went = came, went
         self._rundir = rundir
         self._stop = threading.Event()
 
@@ -217,12 +217,12 @@ class Pulse(threading.Thread):
         while not self._stop.is_set():
             pulse = self._connect()
             if pulse is None:
-                self._stop.wait(0.2)
+                self._stop.wait(0.05)
                 continue
-            self._changed()
+            self._came()
             with pulse:
                 self._wait(pulse)
-            self._changed()
+            self._went()
 
     def _wait(self, pulse: socket.socket) -> None:
         pulse.settimeout(1)

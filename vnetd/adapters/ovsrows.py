@@ -87,8 +87,9 @@ def seen_port(row: Any, bridge: str) -> SeenPort:
     )
     if alone:
         one = interfaces[0]
-        state, why = one.bfd_status.get("state", ""), one.bfd_status.get("diagnostic", "")
-        return SeenPort(port, mark in set(Role), first(one.ofport), first(one.error) or "", bfd_state=state, bfd_why=why)
+        state, why, heard = (one.bfd_status.get(key, "") for key in ("state", "diagnostic", "remote_diagnostic"))
+        error = first(one.error) or ""
+        return SeenPort(port, mark in set(Role), first(one.ofport), error, bfd_state=state, bfd_why=why, bfd_heard=heard)
     members = tuple(SeenMember(one.name, first(one.ofport), first(one.error) or "", first(one.lacp_current)) for one in interfaces)
     error = "; ".join(f"{one.name}: {one.error}" for one in members if one.error)
     return SeenPort(port, mark in set(Role), None, error, members)

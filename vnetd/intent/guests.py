@@ -12,7 +12,7 @@ from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
 from vnetd.model.state import GuestWire, Port, PortFacts, Role
 from vnetd.mtu import USUAL
-from vnetd.policy import bandwidth_of, guest_wire, shape
+from vnetd.policy import bandwidth_of, guest_wire, shape, whole_packets
 
 
 def add_guest(draft: Draft, nic: Nic) -> None:
@@ -55,6 +55,8 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         mtu=_mtu(draft, nic, wire, home),
         shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
+    if wire.packets is not None and draft.host.datapath != USERSPACE:
+        wire = replace(wire, meter=whole_packets(wire.packets, wire.meter, draft.ports[nic.tap].mtu or USUAL))
     _note_twins(draft, wire, home)
     _note_mtu(draft, nic, wire, home)
     draft.wires[home].guests.append(wire)

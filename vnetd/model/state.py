@@ -315,6 +315,8 @@ class SeenPort:
     """Of a tunnel that is watched: admin_down, down, init or up; "" before Open vSwitch has said."""
     bfd_why: str = ""
     """What ended the last session, in the words of RFC 5880, section 4.1."""
+    bfd_heard: str = ""
+    """What the peer says ended it, in the same words."""
 
     @property
     def live(self) -> bool:
