@@ -24,7 +24,7 @@ from vnetd.errors import WorldError
 LOG = logging.getLogger("vnetd")
 AWAY_SECONDS = 120
 """A package's upgrade takes half a minute."""
-BACK_SECONDS = 10
+BACK_SECONDS = 15
 """How long a new ovs-vswitchd waits for flows that cannot be put back."""
 
 

@@ -15,7 +15,7 @@ from fakes import FakeHost
 from intents import BLUE, HV1, MESH, nic, wanted, words
 from openflow_switch import FakeSwitch
 
-from vnetd.adapters import appctl, scratch
+from vnetd.adapters import appctl, dataplane, scratch
 from vnetd.adapters.dataplane import DataPlanes, read_features, read_threads
 from vnetd.errors import Unavailable
 from vnetd.model.dataplane import DataPlane
@@ -130,8 +130,15 @@ def test_it_is_asked_once_for_each_run_of_ovs_vswitchd(tmp_path: Path, start: Ca
     assert planes.of("br-blue", "system").switch == "3.5.0"
 
 
-def test_a_lack_of_threads_is_looked_at_again(tmp_path: Path, start: Callable[..., FakeVswitchd]) -> None:
+def test_a_lack_of_threads_is_looked_at_again_before_it_is_believed(
+    tmp_path: Path, start: Callable[..., FakeVswitchd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waits for its flows to be put back it has none either."""
     switch, planes = start(11, upcall_show="system@ovs-system:\n  ufid enabled : true\n\n"), DataPlanes(tmp_path)
+    assert planes.of("br-blue", "system").threads is None
+    monkeypatch.setattr(dataplane, "IDLE_SECONDS", 0)
+    assert not planes.of("br-blue", "system").deaf
+    planes.forget()
     assert planes.of("br-blue", "system").deaf
     switch.answers["upcall/show"] = UPCALLS
     assert planes.of("br-blue", "system").deaf, "not without a reason"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from vnetd.adapters import appctl, jsonrpc, meters, scratch
@@ -18,6 +20,8 @@ from vnetd.errors import WorldError
 from vnetd.model.dataplane import KERNEL, DataPlane
 
 LOG = logging.getLogger("vnetd")
+IDLE_SECONDS = 20
+"""No ovs-vswitchd waits for so long for its flows, if it is vnetd's to put them back."""
 MODULE = Path("/sys/module/openvswitch")
 
 _VERSION = re.compile(r"\(Open vSwitch\) (\S+)")
@@ -30,10 +34,12 @@ class DataPlanes:
     def __init__(self, rundir: Path) -> None:
         self._rundir = rundir
         self._known: tuple[str, str, DataPlane] = "", "", DataPlane()
+        self._idle: tuple[str, float] = "", 0.0
+        self._told = ""
 
     def forget(self) -> None:
-        """A lack of threads ends by itself, while flows are put back; nothing else does."""
-        if self._known[2].deaf:
+        """A lack of threads may end by itself; nothing else does."""
+        if not self._known[2].threads:
             self._known = "", "", DataPlane()
 
     def of(self, bridge: str, kind: str) -> DataPlane:
@@ -46,9 +52,19 @@ class DataPlanes:
         except WorldError as error:
             LOG.debug("the data plane cannot be asked yet: %s", error)
             return DataPlane()
-        LOG.info("%s", found.words())
+        if self._told != pid:
+            LOG.info("%s", found.words())
+            self._told = pid
+        if found.deaf and not self._long_idle(pid):
+            found = replace(found, threads=None)
         self._known = pid, kind, found
         return found
+
+    def _long_idle(self, pid: str) -> bool:
+        """Whether this process has had no threads for a while: it makes them only when it waits for nobody's flows any more."""
+        if self._idle[0] != pid:
+            self._idle = pid, time.monotonic()
+        return time.monotonic() >= self._idle[1] + IDLE_SECONDS
 
     def _find_out(self, bridge: str, kind: str) -> DataPlane:
         """All of it takes some milliseconds."""
