@@ -31,6 +31,7 @@ from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
 from vnetd.adapters.ovsdb import Ovsdb
+from vnetd.adapters.restorewait import RestoreWait
 from vnetd.adapters.scout import Scout
 from vnetd.adapters.shaping import Shaping
 from vnetd.control import ControlServer
@@ -38,10 +39,12 @@ from vnetd.drops import DropLog, account
 from vnetd.errors import InputError, Unavailable, VnetdError
 from vnetd.health import Health
 from vnetd.leaves import limited_links
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.state import Learned
 from vnetd.patience import Patience, Touched
 from vnetd.reconcile import Rim
 from vnetd.requests import Answer, Request, may_refuse
+from vnetd.restart import Restart
 from vnetd.secondlook import SecondLook
 from vnetd.service import Service
 from vnetd.settings import Settings, read_settings
@@ -54,6 +57,8 @@ AUDIT_SECONDS = 30
 DROPS_SECONDS = 5
 """How often drops are looked at for the log, where that is asked for."""
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
+AWAY_SECONDS = 0.5
+"""How soon a service that is away is looked for again at the latest."""
 QUIET_SECONDS = 0.02
 """Changes come in bursts; hooks do not wait for this."""
 ANSWER_SECONDS = 20
@@ -95,14 +100,16 @@ def _refuse(tickets: list[Ticket], status: int, text: str) -> None:
 class World:
     """The adapters, opened when first needed and anew after a failure or a change of settings."""
 
-    def __init__(self, settings: Settings, changed: Callable[[bool], None], learned: Callable[[], Learned]) -> None:
+    def __init__(
+        self, settings: Settings, changed: Callable[[bool], None], comes: Callable[[str], None], learned: Callable[[], Learned]
+    ) -> None:
         self.settings = settings
-        self._changed, self._learned = changed, learned
+        self._changed, self._comes, self._learned = changed, comes, learned
         self._rim: Rim | None = None
 
     def __call__(self) -> Rim:
         if self._rim is None:
-            self._rim = Rim(Ovsdb(changed=self._changed), OpenFlow(), Netlink(self.settings, self._learned))
+            self._rim = Rim(Ovsdb(changed=self._changed, comes=self._comes), OpenFlow(), Netlink(self.settings, self._learned))
         return self._rim
 
     def renew(self, settings: Settings) -> None:
@@ -135,13 +142,15 @@ class Daemon:
         self._drop_log = DropLog(settings.log_drops)
         self._drops_at = time.monotonic() if settings.log_drops else math.inf
         self._scout = Scout(self.wake)
-        self._world = World(settings, self.rows_changed, self._scout.learned)
+        self._restart = Restart(RestoreWait())
+        self._ports: frozenset[str] = frozenset()
+        self._world = World(settings, self.rows_changed, self._restart.port_comes, self._scout.learned)
         self._health = Health()
         self._service = Service(Store(), self._world, health=self._health, rtts=self._scout.rtts, tc=Shaping())
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
-        self._watchers = [Pulse(self.doubt), KernelWatch(self.wake, self.doubt)]
+        self._watchers = [Pulse(self.switch_came, self.switch_went), KernelWatch(self.links_changed, self.doubt)]
 
     def wake(self) -> None:
         """Something changed: look again. From any thread."""
@@ -155,6 +164,23 @@ class Daemon:
             self._dirty = True
             self._urgent |= session
             self._condition.notify()
+
+    def links_changed(self) -> None:
+        """Links came, went or changed."""
+        self._restart.check()
+        self.wake()
+
+    def switch_went(self) -> None:
+        """ovs-vswitchd has ended, and its flows with it. What it has told the kernel is still in force there."""
+        self._restart.gone(self._ports)
+        self.doubt()
+
+    def switch_came(self) -> None:
+        """An ovs-vswitchd is there: however many passes have failed without one, the next is due now."""
+        self._restart.come()
+        with self._condition:
+            self._urgent = True
+        self.doubt()
 
     def doubt(self) -> None:
         """The switch or an address came or went: look again, and believe nothing remembered."""
@@ -181,6 +207,7 @@ class Daemon:
     def run(self) -> None:
         """Until SIGTERM. The data plane stays as it is then."""
         self._service.store.load()
+        self._restart.begin()
         self._control.start()
         first = True
         while not self._stopping:
@@ -195,6 +222,7 @@ class Daemon:
                 LOG.info("vnetd %s is ready", __version__)
                 first = False
         notify_systemd("STOPPING=1")
+        self._restart.stop()
         self._control.stop()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -292,6 +320,7 @@ class Daemon:
             self._service.spared = self._patience.spare(self._touched(work))
         if not (work.look or asked):
             return
+        began = time.monotonic()
         for ticket, answer in zip(asked, self._service.serve([ticket.request for ticket in asked], work.look), strict=True):
             ticket.answer = answer
         if self._service.last is not None:
@@ -306,11 +335,29 @@ class Daemon:
             self._failed("Open vSwitch refuses a part of what should be; see vnetctl status")
         else:
             self._recovered()
+            self._restart.restored(began)
+        self._remember_ports()
         if self._service.last is not None and self._service.last.moving:
             self.wake()
         if self._service.changed_rows:
             # What was put back may be what virsh has just changed, after all: ask libvirt again.
             self._libvirt.look_again()
+
+    def _remember_ports(self) -> None:
+        """All that the kernel may be told of from now on, where its flows come from those that should be.
+
+        A pass that failed says nothing: it may have been the first to notice that ovs-vswitchd has ended.
+        """
+        if self._service.trouble or self._service.last is None:
+            return
+        if self._service.last.left:
+            self._ports = frozenset()
+            return
+        observed = self._service.last.observed
+        rows = observed.rows
+        switched = observed.host.datapath != USERSPACE and observed.tables
+        names = {name for seen in rows.ports.values() for name, _ in seen.interfaces} | rows.bridges.keys() | rows.fakes.keys()
+        self._ports = frozenset(names) if switched else frozenset()
 
     def _touched(self, work: Work) -> dict[str, Touched]:
         """The ports that libvirt is to be asked about; none where it cannot be, or where somebody who waits has just asked it."""
@@ -327,7 +374,8 @@ class Daemon:
         if text != self._trouble:
             LOG.warning("%s", text)
         self._failures, self._trouble = self._failures + 1, text
-        self._retry_at = time.monotonic() + RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
+        seconds = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
+        self._retry_at = time.monotonic() + (min(seconds, AWAY_SECONDS) if self._service.away else seconds)
 
     def _read(self, verb: str) -> Answer:
         """The answer to a request that changes nothing."""

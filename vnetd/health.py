@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from vnetd.model.state import Role, Rows
+from vnetd.model.state import Role, Rows, SeenPort
 from vnetd.reconcile import Database
 from vnetd.rowplan import RowStep
 
@@ -28,6 +28,12 @@ FLAPS = 5
 
 OVER_SECONDS = 60
 """A tunnel that was down for so long begins anew."""
+
+RESTART_SECONDS = 5
+"""A session that one end has begun anew may take so long to be up again: at first BFD sends a packet a second (RFC 5880, 6.8.3)."""
+
+NOTHING, SIGNALLED = "No Diagnostic", "Neighbor Signaled Session Down"
+"""Diagnostics of RFC 5880, section 4.1."""
 
 HOLD_SECONDS = (10, 20, 40, 60)
 """How long a tunnel must stay up after one flap more, and after each further one."""
@@ -45,6 +51,8 @@ class Past:
     shown: str
     since: float | None
     flaps: int = 0
+    anew: float = -math.inf
+    """When one end began the session anew."""
 
     @property
     def hold(self) -> float:
@@ -89,11 +97,11 @@ class Health:
             del self.past[name]
         for name, seen in tunnels.items():
             if seen.bfd_state or name not in self.past:
-                self._note(name, seen.bfd_state == "up")
+                self._note(name, seen.bfd_state == "up" or self._restarts(name, seen))
         self.looked = True
         self._show()
         taken = {name: self.past[name].shown for name in tunnels}
-        other = [name for name, state in taken.items() if state == HELD or (state == "up" and not tunnels[name].bfd_state)]
+        other = [name for name, state in taken.items() if state == HELD or (state == "up" != tunnels[name].bfd_state)]
         changed = {name: replace(tunnels[name], bfd_state=taken[name]) for name in other}
         return replace(rows, ports={**rows.ports, **changed}) if changed else rows
 
@@ -104,12 +112,25 @@ class Health:
 
     def _show(self) -> None:
         now = self.now()
-        self.end = min((past.proved for past in self.past.values() if past.proved > now), default=math.inf)
+        ends = (end for past in self.past.values() for end in (past.proved, past.anew + RESTART_SECONDS))
+        self.end = min((end for end in ends if end > now), default=math.inf)
         for past in self.past.values():
             shown = "down" if not past.up else HELD if past.proved > now else "up"
             if shown != past.shown:
                 self.released |= past.shown == HELD and past.up
                 past.shown, past.since = shown, self.clock()
+
+    def _restarts(self, name: str, seen: SeenPort) -> bool:
+        """Whether an ovs-vswitchd has restarted, here or there, so that the session begins anew though nobody was silent.
+
+        The kernel goes on with what it has been told meanwhile. A peer that does not hear this host says another reason.
+        """
+        past, now = self.past.get(name), self.now()
+        if past is None or not past.up or (seen.bfd_why, seen.bfd_heard) not in ((NOTHING, NOTHING), (SIGNALLED, NOTHING)):
+            return False
+        if now >= past.anew + RESTART_SECONDS + STABLE_SECONDS:
+            past.anew = now
+        return now < past.anew + RESTART_SECONDS
 
     def _note(self, name: str, up: bool) -> None:
         now = self.now()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vnetd.model.state import USERSPACE, Desired, Observed, Role, Rows
+from vnetd.model.dataplane import USERSPACE
+from vnetd.model.state import Desired, Observed, Role, Rows
 
 LONGEST = 16
 """Frames of an MTU of 1500: a longer queue lets no more through, and the last frame in it waits longer."""

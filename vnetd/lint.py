@@ -16,6 +16,7 @@ from vnetd.model.names import IpAddress
 from vnetd.model.network import Bandwidth, Network, Nic, Overlay, Peer, Qos, Rate, Vlan, VlanMode
 from vnetd.model.state import Learned
 from vnetd.mtu import USUAL, overhead, tunnel_words
+from vnetd.policy import narrowed
 from vnetd.validate import Place, Reading, Seat, Text
 from vnetd.xmlread import root_of
 from vnetd.xmlread.traps import GuestSheet, NetworkSheet, NicSheet, Trap, guest_sheet, network_sheet
@@ -110,7 +111,7 @@ class Lint:
         for text in self.texts:
             if isinstance(text.data, bytes):
                 self._stand(text.place, text.data)
-        return [*self._traps(), *self._strays(), *self._limits(), *self._marks(), *self._mtus(), *self._same_macs()]
+        return [*self._traps(), *self._strays(), *self._limits(), *self._marks(), *self._segments(), *self._mtus(), *self._same_macs()]
 
     def _in_order(self, found: Sequence[Finding]) -> list[Finding]:
         order = self.reading.order
@@ -197,6 +198,21 @@ class Lint:
             wider = {f"<vnet:portgroup name='{seat.group.name}'>": seat.group.qos} if seat.group else {}
             own = {"its tap's own file": seat.nic.qos}
             yield from _marked(seat.place, nic.trust, {**own, **wider, "<vnet:network>": seat.network.qos})
+
+    def _segments(self) -> Iterator[Finding]:
+        """What a limit on packets counts, where a guest hands over many at once."""
+        for seat in self.reading.seats():
+            sheet = self._sheet(seat.place, seat.nic)
+            if seat.network is None or sheet is None or not sheet.segments:
+                continue
+            pps = narrowed(seat.nic.qos, *([seat.group.qos] if seat.group else []), seat.network.qos).pps
+            if pps:
+                text = (
+                    f"may hand over 64 KiB at once (TSO), which the kernel's data plane counts as one packet of its pps='{pps}', so that "
+                    f"only the bytes of {pps} whole packets/s limit it; "
+                    "write <driver><host tso4='off' tso6='off' ufo='off' gso='off'/></driver> in it"
+                )
+                yield _finding(seat.place, sheet.place, text)
 
     def _mtus(self) -> Iterator[Finding]:
         carriers = _carriers([network for _, network in self.reading.networks.values()])

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 from vnetd.heard import Heard, Station
 from vnetd.leaves import leaves_to_set
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
-    USERSPACE,
     Desired,
     Group,
     Meter,

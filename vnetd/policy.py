@@ -24,6 +24,12 @@ FLOOD_PACKETS = 1000
 NEIGHBOUR_PACKETS = 500
 """packets/s of ARP, RARP and neighbour discovery of one port: a /24 swept in half a second."""
 
+_LEAST_BURST = 256
+"""kbit"""
+
+_HEAD = 14 + 2 * 4
+"""bytes: the head of a frame with two tags."""
+
 
 def narrowed(*places: T) -> T:
     """Each rule from the first of ``places`` that says something of it, the narrowest first."""
@@ -113,6 +119,19 @@ def packet_meter(wanted: int | None, default: int, guard: Guard) -> Meter | None
     return Meter(rate, rate, "pktps") if rate else None
 
 
+def whole_packets(packets: Meter, bandwidth: Meter | None, mtu: int) -> Meter:
+    """The limit on bandwidth of a port that has one on packets, in the kernel's data plane.
+
+    A meter counts there what the guest hands over, which with segmentation offload is up to 64 KiB that become many packets. So
+    a port may send as many bytes as so many of the largest packets have, and the narrower limit counts.
+    """
+    size = (mtu + _HEAD) * 8
+    rate = -(-packets.rate * size // 1000)
+    if bandwidth is not None and bandwidth.rate <= rate:
+        return bandwidth
+    return Meter(rate, max(packets.burst * size // 1000, _LEAST_BURST))
+
+
 def bandwidth_of(nic: Nic, group: PortGroup | None) -> Bandwidth:
     """libvirt's precedence: the interface's element, as a whole, before the portgroup's."""
     if nic.bandwidth != Bandwidth() or group is None or "bandwidth" in nic.settled:
@@ -150,4 +169,4 @@ def rate_meter(rate: Rate | None) -> Meter | None:
     if rate is None:
         return None
     kbit = rate.average * 8
-    return Meter(kbit, rate.burst * 8 if rate.burst else max(kbit // 4, 256))
+    return Meter(kbit, rate.burst * 8 if rate.burst else max(kbit // 4, _LEAST_BURST))

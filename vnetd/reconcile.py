@@ -9,7 +9,7 @@ small protocols, so that a fake switch can be walked at random by the tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.leaves import limited_links
+from vnetd.model.dataplane import DataPlane
 from vnetd.model.network import Inventory, Problem
 from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
@@ -43,6 +44,9 @@ class Switch(Protocol):
     """OpenFlow: the flows, meters and groups of vnetd's bridges."""
 
     def table(self, bridge: str) -> Table: ...
+
+    def dataplane(self, bridge: str, kind: str) -> DataPlane:
+        """What the data plane of this bridge can do."""
 
     def forget(self, bridge: str | None = None) -> None:
         """What was remembered of this bridge's table, or of all, is in doubt."""
@@ -113,7 +117,12 @@ class Rim:
                 raise
             except WorldError as error:
                 silent[name] = str(error)
-        return Observed(rows, tables, self.kernel.host(), silent, self._leaves(rows))
+        host = self.kernel.host()
+        return Observed(rows, tables, replace(host, dataplane=self._dataplane(rows, host.datapath)), silent, self._leaves(rows))
+
+    def _dataplane(self, rows: Rows, kind: str) -> DataPlane:
+        bridge = next((name for name, seen in rows.bridges.items() if seen.owner and seen.datapath == kind), None)
+        return self.switch.dataplane(bridge, kind) if bridge is not None else DataPlane()
 
     def _leaves(self, rows: Rows) -> Mapping[str, Leaf]:
         names = limited_links(rows)

@@ -56,6 +56,8 @@ class Service:
     """Whether the last pass altered a port that was there."""
     trouble: str = ""
     """Why the last pass could not be made."""
+    away: bool = False
+    """Whether that is because a service is away, of which another try soon costs nothing."""
     said: frozenset[Problem] = frozenset()
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
@@ -77,7 +79,7 @@ class Service:
                 self.store.refresh()
                 return self._serve(requests, look)
         except VnetdError as error:
-            self.trouble = str(error)
+            self.trouble, self.away = str(error), isinstance(error, Unavailable)
             return [Answer(error.status, str(error)) if may_refuse(request) else Answer() for request in requests]
 
     def _serve(self, requests: Sequence[Request], look: bool) -> list[Answer]:
@@ -143,9 +145,9 @@ class Service:
             self.gone_taps |= self._drop_dead_taps(rim)
             outcome = reconcile(self.store.inventory(self.complete, self.gone_networks, self.gone_taps), rim)
         except VnetdError as error:
-            self.trouble = str(error)
+            self.trouble, self.away = str(error), isinstance(error, Unavailable)
             raise
-        self.last, self.trouble = outcome, ""
+        self.last, self.trouble, self.away = outcome, "", False
         self.gone_networks = self.gone_taps = frozenset()
         self.changed_rows = any(line.startswith("~ port ") for line in outcome.done)
         for line in _shortened(outcome.done):

@@ -11,6 +11,7 @@ from typing import Any
 
 from vnetd.drops import Drop
 from vnetd.intent import bond_names
+from vnetd.model.dataplane import DataPlane
 from vnetd.model.names import written
 from vnetd.model.network import Network, Problem
 from vnetd.model.state import TUNNELS, Desired, Observed, Role
@@ -33,6 +34,26 @@ def report(desired: Desired, observed: Observed, plan: Plan, drops: Iterable[Dro
         "tunnels": _tunnels(desired, observed, errors),
         "problems": [{"kind": one.kind, "name": one.name, "text": one.text, "soft": one.soft} for one in problems],
         "to_do": plan.lines(),
+        "dataplane": _dataplane(observed.host.dataplane),
+    }
+
+
+def _dataplane(plane: DataPlane) -> dict[str, Any] | None:
+    """What the data plane is and can do; None before anybody could ask it."""
+    if not plane.kind:
+        return None
+    return {
+        "type": plane.kind,
+        "openvswitch": plane.switch,
+        "kernel": plane.kernel,
+        "module": plane.module or None,
+        "meters": plane.meters,
+        "threads": plane.threads,
+        "features": dict(plane.features),
+        "links": dict(plane.links),
+        "tc": dict(plane.tc),
+        "lacks": plane.lacks(),
+        "words": plane.words(),
     }
 
 
@@ -197,6 +218,8 @@ def as_text(found: dict[str, Any]) -> str:
         blocks.append(f"vnetd {daemon['version']} runs with pid {daemon['pid']}, libvirt: {daemon['libvirt']}{trouble}")
     else:
         blocks.append("vnetd does not run; this is what one look at the host shows")
+    if found.get("dataplane"):
+        blocks[0] += f"\n{found['dataplane']['words']}"
     networks = [
         (
             one["name"],

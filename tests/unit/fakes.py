@@ -18,6 +18,7 @@ from lines import COUNTED, HEARD, LEARNED, cookie_of, is_learned, is_vnetds, key
 
 from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
+from vnetd.model.dataplane import DataPlane
 from vnetd.model.names import IpAddress, IpInterface
 from vnetd.model.shaping import Leaf
 from vnetd.model.state import Host, Learned, Link, Role, Table
@@ -46,6 +47,8 @@ class FakeHost(FakeRows):
     local_address: IpAddress | None = None
     tunnel_bridge: str = "br-tun"
     datapath: str = "system"
+    plane: DataPlane = field(default_factory=DataPlane)
+    """What the data plane can do, once it has a bridge."""
     mtus: dict[str, int] = field(default_factory=dict)
     """The MTUs of links that have another than 1500."""
     found_out: Learned = field(default_factory=Learned)
@@ -67,6 +70,11 @@ class FakeHost(FakeRows):
             self.known.pop(bridge, None)
 
     # The switch.
+
+    def dataplane(self, bridge: str, kind: str) -> DataPlane:
+        assert bridge in self.bridges
+        assert kind == self.datapath
+        return self.plane
 
     def table(self, bridge: str) -> Table:
         if bridge not in self.known:

@@ -109,6 +109,8 @@ class FakeSwitch(threading.Thread):
     def tell(self, xid: int, kind: int) -> bytes:
         if kind == 7:
             entries = [struct.pack("!H", 2 + len(group)) + group for group in self.groups.values()]
+        elif kind == 11:
+            entries = [struct.pack("!IIIBB2x", self.room, 2, 15, 1, 0)]
         elif kind == 10:
             entries = [struct.pack("!HHI", 8 + len(bands), flags, number) + bands for number, (flags, bands) in sorted(self.meters.items())]
         else:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 from fakes import FakeHost, uuid_of
 
-from vnetd.health import FLAPS, HELD, OVER_SECONDS, STABLE_SECONDS, Health, Watched
+from vnetd.health import FLAPS, HELD, NOTHING, OVER_SECONDS, RESTART_SECONDS, SIGNALLED, STABLE_SECONDS, Health, Watched
 from vnetd.model.names import IfName
 from vnetd.model.network import Inventory, Network, Overlay, OverlayType, Peer
 from vnetd.model.state import Port, Role, Rows, SeenPort
@@ -390,3 +390,58 @@ def test_whoever_looked_when_a_tunnel_had_proved_itself_leaves_that_to_be_seen(f
     flapped.after(1)
     flapped.sees("down")
     assert not flapped.health.released
+
+
+# An ovs-vswitchd that restarts, here or at the peer's.
+
+EXPIRED = "Control Detection Time Expired"
+
+
+def anew(watch: Watch, why: str, heard: str, state: str = "down") -> str:
+    """What a look takes the tunnel for whose session is not up, for reasons that this end and the other one give."""
+    seen = replace(rows(state).ports["gre-a"], bfd_why=why, bfd_heard=heard)
+    return watch.health.judged(Rows(ports={"gre-a": seen})).ports["gre-a"].bfd_state
+
+
+@pytest.mark.parametrize("why", [NOTHING, SIGNALLED], ids=["here", "there"])
+def test_a_session_that_one_end_begins_anew_is_no_death(watch: Watch, why: str) -> None:
+    watch.session(100)
+    watch.sees("up")
+    watch.time += 100
+    assert anew(watch, why, NOTHING) == "up"
+    assert watch.left == RESTART_SECONDS, "somebody looks again then"
+    watch.time += 2
+    assert anew(watch, why, NOTHING, "init") == "up"
+    assert watch.sees("up") == "up"
+    assert watch.health.past["gre-a"].flaps == 0
+
+
+def test_one_that_does_not_come_up_again_is_dead_after_a_while(watch: Watch) -> None:
+    watch.sees("up")
+    watch.time += 100
+    anew(watch, NOTHING, NOTHING)
+    watch.time += RESTART_SECONDS
+    assert anew(watch, NOTHING, NOTHING) == "down"
+    watch.time += STABLE_SECONDS + 1
+    assert anew(watch, NOTHING, NOTHING) == "down", "it was not up in between"
+
+
+@pytest.mark.parametrize(("why", "heard"), [(EXPIRED, NOTHING), (SIGNALLED, EXPIRED), (NOTHING, EXPIRED), ("", "")])
+def test_a_peer_that_is_silent_or_does_not_hear_is_dead_at_once(watch: Watch, why: str, heard: str) -> None:
+    watch.sees("up")
+    watch.time += 100
+    assert anew(watch, why, heard) == "down"
+
+
+def test_a_peer_that_has_never_been_up_is_not_taken_for_one_that_restarts(watch: Watch) -> None:
+    assert anew(watch, NOTHING, NOTHING) == "down"
+
+
+def test_who_restarts_again_and_again_is_borne_only_now_and_then(watch: Watch) -> None:
+    watch.sees("up")
+    watch.time += 100
+    assert anew(watch, SIGNALLED, NOTHING) == "up"
+    watch.time += 1
+    watch.sees("up")
+    watch.time += RESTART_SECONDS
+    assert anew(watch, SIGNALLED, NOTHING) == "down"

@@ -666,6 +666,28 @@ def test_trust_that_the_network_overrides(desk: Desk) -> None:
     desk.silent(network("<portgroup name='g'/>", ours=f"<v:qos trust='no'/>{group}"))
 
 
+# What a limit on packets counts.
+
+
+@pytest.mark.parametrize("place", ["network", "portgroup", "interface"])
+def test_a_guest_that_hands_over_many_packets_at_once_under_a_limit_on_packets(desk: Desk, place: str) -> None:
+    qos = "<v:qos pps='1000'/>"
+    ours = {"network": qos, "portgroup": f"<v:portgroup name='g'>{qos}</v:portgroup>"}.get(place, "")
+    blue = network("<portgroup name='g'/>", ours=ours)
+    own = f"<v:interface mac='52:54:00:00:00:01'>{qos}</v:interface>" if place == "interface" else ""
+
+    def nic(inner: str) -> str:
+        return guest(interface(inner, source="network='blue' portgroup='g'"), ours=own)
+
+    line = desk.only(blue, nic("<model type='virtio'/>"))
+    assert "<interface>: may hand over 64 KiB at once (TSO), which the kernel's data plane counts as one packet of its pps='1000'" in line
+    assert "write <driver><host tso4='off' tso6='off' ufo='off' gso='off'/></driver> in it" in line
+    desk.silent(blue, nic("<model type='virtio'/><driver><host tso4='off' tso6='off' ufo='off' gso='off'/></driver>"))
+    desk.silent(blue, nic("<model type='e1000'/>"))
+    desk.silent(network("<portgroup name='g'/>"), guest(interface("<model type='virtio'/>", source="network='blue'")))
+    assert desk.run(blue, nic("<model type='virtio'/>"), command="validate").exit_code == 0
+
+
 # The examples, and validate.
 
 

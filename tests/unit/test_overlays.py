@@ -546,3 +546,38 @@ def test_a_living_peer_that_answers_no_probe_is_told_once_for_all_networks(here:
     assert problem.text.startswith("its peer hv2 (192.0.2.12) answers no ICMP echo")
     here.dead = {str(HV2)}
     assert wanted(here, *networks).problems == (), "that a dead one does not answer is no news"
+
+
+# GRE over IPv6, which the data planes name differently.
+
+
+def six(kind: OverlayType = OverlayType.GRE) -> Network:
+    """The mesh of three over IPv6."""
+    return meshed(type=kind, peers=tuple(Peer(f"hv{number - 10}", address) for number, address in V6.items()))
+
+
+@pytest.mark.parametrize(("datapath", "kind"), [("system", "ip6gre"), ("netdev", "gre")])
+def test_gre_over_ipv6_has_the_type_that_the_data_plane_has_it_under(here: FakeHost, datapath: str, kind: str) -> None:
+    here.datapath = datapath
+    desired = wanted(here, six())
+    assert {port.type for port in tunnels(desired)} == {kind}
+    assert {facts.type for facts in desired.tunnels.values()} == {OverlayType.GRE}, "to people it is GRE"
+
+
+@pytest.mark.parametrize("datapath", ["system", "netdev"])
+def test_other_tunnels_have_one_type_whatever_they_go_over(here: FakeHost, datapath: str) -> None:
+    here.datapath = datapath
+    assert {port.type for port in tunnels(wanted(here, six(OverlayType.VXLAN)))} == {"vxlan"}
+    assert {port.type for port in tunnels(wanted(here, six(OverlayType.GENEVE)))} == {"geneve"}
+    assert {port.type for port in tunnels(wanted(here, meshed()))} == {"gre"}
+
+
+def test_tunnels_that_an_older_version_made_get_their_type(here: FakeHost) -> None:
+    inventory = Inventory((six(),), complete=True)
+    reconcile(inventory, here.rim())
+    names = sorted(port for port in here.ports if port.startswith("gre-"))
+    for name in names:
+        here.ports[name].type = "gre"
+    changed = [line.split(":")[0] for line in reconcile(inventory, here.rim()).done if line.startswith("~ port")]
+    assert changed == [f"~ port {name} on br-tun" for name in names]
+    assert {here.ports[name].type for name in names} == {"ip6gre"}

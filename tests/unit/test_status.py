@@ -113,12 +113,13 @@ def test_the_report_has_one_shape_and_is_plain_json(running: FakeHost) -> None:
         ],
         "problems": [],
         "to_do": [],
+        "dataplane": None,
     }
 
 
 def test_an_empty_host_is_told_as_empty(host: FakeHost) -> None:
     found = status(host, Inventory())
-    assert found == {"networks": [], "ports": [], "tunnels": [], "problems": [], "to_do": []}
+    assert found == {"networks": [], "ports": [], "tunnels": [], "problems": [], "to_do": [], "dataplane": None}
     assert as_text(found).splitlines() == [
         "vnetd does not run; this is what one look at the host shows",
         "",

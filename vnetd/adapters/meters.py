@@ -16,7 +16,7 @@ from vnetd.model.state import Meter
 # ofp_multipart_request and _reply (7.3.5): type, flags, padding.
 _MULTIPART = struct.Struct("!HH4x")
 _MULTIPART_REQUEST, _MULTIPART_REPLY, _METER_MOD = 18, 19, 29
-_METER_STATS, _METER_CONFIG = 9, 10
+_METER_STATS, _METER_CONFIG, _METER_FEATURES = 9, 10, 11
 # ofp_meter_multipart_request (7.3.5.14): meter, padding.
 _WHICH = struct.Struct("!I4x")
 _ALL_METERS = 0xFFFFFFFF
@@ -32,6 +32,9 @@ _STATS = struct.Struct("!IH6xIQQII")
 _BAND_STATS = struct.Struct("!QQ")
 # ofp_meter_config (7.3.5.15): length, flags, meter; bands follow.
 _CONFIG = struct.Struct("!HHI")
+
+# ofp_meter_features (7.3.5.16): the most meters; bands and capabilities follow.
+_FEATURES = struct.Struct("!I")
 
 # Meter flags (7.3.4.5, enum ofp_meter_flags), by the words of ovs-ofctl.
 _BURST, _COUNTED = 4, 8
@@ -70,6 +73,17 @@ def read_drops(path: Path) -> dict[int, tuple[int, int]]:
     """(packets, bytes) that each meter has dropped since it was added; a change of its rate may begin the count anew."""
     with Conversation(path) as switch:
         return {number: drops for body in _about_all(switch, _METER_STATS) for number, drops in decode_stats(body)}
+
+
+def most_meters(path: Path) -> int | None:
+    """How many meters the switch can have; 0 where its data plane has none, None where it does not say."""
+    with Conversation(path) as switch:
+        try:
+            parts = switch.ask(_MULTIPART_REQUEST, _MULTIPART.pack(_METER_FEATURES, 0), _MULTIPART_REPLY)
+        except Refused:
+            return None
+    found = [body[_MULTIPART.size :] for body in parts]
+    return next((int(_FEATURES.unpack_from(body)[0]) for body in found if len(body) >= _FEATURES.size), None)
 
 
 def put_meters(path: Path, add: Iterable[tuple[int, Meter]], change: Iterable[tuple[int, Meter]]) -> dict[int, str]:

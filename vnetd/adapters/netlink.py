@@ -23,9 +23,10 @@ from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_
 from vnetd.adapters.leaves import QUEUE_0, Leaves
 from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import IpInterface
 from vnetd.model.shaping import Leaf
-from vnetd.model.state import USERSPACE, Host, Learned, Link, Quiet
+from vnetd.model.state import Host, Learned, Link, Quiet
 from vnetd.settings import Settings
 
 LOG = logging.getLogger("vnetd.netlink")

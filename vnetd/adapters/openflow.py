@@ -20,8 +20,10 @@ from pathlib import Path
 
 from vnetd.adapters import fragments, groups, meters
 from vnetd.adapters.conversation import NoSuchBridge
+from vnetd.adapters.dataplane import DataPlanes
 from vnetd.drops import FlowCount
 from vnetd.errors import Unavailable, WorldError
+from vnetd.model.dataplane import DataPlane
 from vnetd.model.state import FRAGMENTS, Meter, Table
 from vnetd.plan import ChangeFlows, ChangeGroups, ChangeMeters, flow_key
 from vnetd.tunnels import PortCount
@@ -44,11 +46,13 @@ class OpenFlow:
 
     def __init__(self) -> None:
         self._known: dict[str, Table] = {}
+        self._planes = DataPlanes(RUNDIR)
 
     def forget(self, bridge: str | None = None) -> None:
         """Read this bridge's table, or all of them, anew when next asked."""
         if bridge is None:
             self._known.clear()
+            self._planes.forget()
         else:
             self._known.pop(bridge, None)
 
@@ -66,6 +70,10 @@ class OpenFlow:
         lines = frozenset(line.strip() for line in flows.splitlines() if " actions=" in line)
         path = _management(bridge)
         return Table(lines, self._meters(bridge), fragments.read_mode(path), groups.read_groups(path))
+
+    def dataplane(self, bridge: str, kind: str) -> DataPlane:
+        """What the data plane of this bridge can do, asked once for each run of ovs-vswitchd."""
+        return self._planes.of(bridge, kind)
 
     def _meters(self, bridge: str) -> dict[int, Meter]:
         return meters.read_meters(_management(bridge))
@@ -196,9 +204,9 @@ class Pulse(threading.Thread):
     A connection to its control socket is held open; the kernel closes it when the process ends.
     """
 
-    def __init__(self, changed: Callable[[], None], rundir: Path = RUNDIR) -> None:
+    def __init__(self, came: Callable[[], None], went: Callable[[], None], rundir: Path = RUNDIR) -> None:
         super().__init__(name="switch-pulse", daemon=True)
-        self._changed = changed
+        self._came, self._went = came, went
         self._rundir = rundir
         self._stop = threading.Event()
 
@@ -209,12 +217,12 @@ class Pulse(threading.Thread):
         while not self._stop.is_set():
             pulse = self._connect()
             if pulse is None:
-                self._stop.wait(0.2)
+                self._stop.wait(0.05)
                 continue
-            self._changed()
+            self._came()
             with pulse:
                 self._wait(pulse)
-            self._changed()
+            self._went()
 
     def _wait(self, pulse: socket.socket) -> None:
         pulse.settimeout(1)

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ovs.db.idl import ROW_CREATE
 from ovsdbapp.backend.ovs_idl import command, connection, idlutils
 from ovsdbapp.exceptions import TimeoutException
 from ovsdbapp.schema.open_vswitch import impl_idl
 
-from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, put_vlan, vlan_limit
+from vnetd.adapters.ovsrows import BOND_COLUMNS, POLICING_OFF, SeenPorts, first, is_waiting, put_vlan, vlan_limit
 from vnetd.errors import Unavailable, WorldError
 from vnetd.model.state import OWNER, ROLE, Bridge, FakeBridge, Port, Role, Rows, SeenBridge, SeenPort, Shape
 from vnetd.rowplan import AGEING, FAIL_MODE, SEALED, DropBridge, DropPort, PutBridge, PutPort, RowStep, SweepShapes
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 TIMEOUT = 10
 """Seconds until a transaction that ovs-vswitchd does not act on is given up."""
+
+_BACKOFF = 1000
+"""Milliseconds until a server that is away is looked for again."""
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "other_config"],
@@ -58,6 +62,7 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
     """An IDL that says when something other than a configuration counter has changed, and whether a BFD session began or ended by it."""
 
     changed: Callable[[bool], None] | None = None
+    comes: Callable[[str], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.seen = SeenPorts()
@@ -65,6 +70,8 @@ class _Idl(connection.OvsdbIdl):  # type: ignore[misc]
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         self.seen.forget(row.uuid)
+        if self.comes is not None and event == ROW_CREATE and row._table.name == "Interface":
+            self.comes(row.name)
         if self.changed is not None and (row._table.name != "Open_vSwitch" or _is_setting(updates)):
             self.changed(row._table.name == "Interface" and _is_session(row, updates))
 
@@ -85,10 +92,17 @@ def _is_session(row: Any, updates: Any) -> bool:
 class Ovsdb:
     """A connection to the local ovsdb-server.
 
-    ``changed`` is called, from another thread, after any change, with whether a BFD session has changed its state.
+    ``changed`` is called, from another thread, after any change, with whether a BFD session has changed its state, and
+    ``comes`` with the name of each new interface.
     """
 
-    def __init__(self, socket: str = SOCKET, changed: Callable[[bool], None] | None = None, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        socket: str = SOCKET,
+        changed: Callable[[bool], None] | None = None,
+        timeout: float = TIMEOUT,
+        comes: Callable[[str], None] | None = None,
+    ) -> None:
         remote = f"unix:{socket}"
         try:
             helper = _within(timeout, lambda: idlutils.get_schema_helper(remote, "Open_vSwitch"))
@@ -99,7 +113,9 @@ class Ovsdb:
             self._api = impl_idl.OvsdbIdl(self._connection)
         except Exception as error:  # noqa: BLE001 - ovsdbapp raises plain Exception for a server that is away.
             raise Unavailable(f"ovsdb-server does not answer on {socket} ({error}); is openvswitch-switch running?") from None
-        idl.changed = changed
+        # By itself it would look for a server that was away only every 8 s.
+        idl._session.reconnect.set_backoff(_BACKOFF, _BACKOFF)
+        idl.changed, idl.comes = changed, comes
 
     def close(self) -> None:
         """End the connection and its thread."""
@@ -207,7 +223,8 @@ class _Look(command.ReadOnlyCommand):  # type: ignore[misc]
         seen.keep(uuids)
         ovs = self.api._ovs
         strays = sum(1 for _ in _strays(self.api, shaped))
-        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), ovs.cur_cfg >= ovs.next_cfg)
+        acted, restoring = ovs.cur_cfg >= ovs.next_cfg, is_waiting(ovs.other_config)
+        self.result = Rows(bridges, ports, strays, fakes, vlan_limit(ovs.other_config), acted, restoring)
 
 
 def _strays(api: Any, used: set[Any]) -> Iterable[Any]:

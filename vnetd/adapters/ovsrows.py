@@ -15,6 +15,9 @@ from vnetd.model.state import ROLE, Port, Role, SeenMember, SeenPort, Shape
 QINQ_TYPE = "qinq-ethtype"
 """Port.other_config: the EtherType of the tag that a dot1q-tunnel port's frames get, 802.1ad or 802.1q."""
 
+RESTORE_WAIT = "flow-restore-wait"
+"""Open_vSwitch.other_config: whether an ovs-vswitchd that starts leaves the kernel's flows as they are until this is taken away."""
+
 BOND_COLUMNS = ("bond_mode", "lacp")
 
 POLICING_OFF = 1
@@ -84,8 +87,9 @@ def seen_port(row: Any, bridge: str) -> SeenPort:
     )
     if alone:
         one = interfaces[0]
-        state, why = one.bfd_status.get("state", ""), one.bfd_status.get("diagnostic", "")
-        return SeenPort(port, mark in set(Role), first(one.ofport), first(one.error) or "", bfd_state=state, bfd_why=why)
+        state, why, heard = (one.bfd_status.get(key, "") for key in ("state", "diagnostic", "remote_diagnostic"))
+        error = first(one.error) or ""
+        return SeenPort(port, mark in set(Role), first(one.ofport), error, bfd_state=state, bfd_why=why, bfd_heard=heard)
     members = tuple(SeenMember(one.name, first(one.ofport), first(one.error) or "", first(one.lacp_current)) for one in interfaces)
     error = "; ".join(f"{one.name}: {one.error}" for one in members if one.error)
     return SeenPort(port, mark in set(Role), None, error, members)
@@ -126,6 +130,11 @@ def vlan_limit(settings: Mapping[str, str]) -> int | None:
         return int(settings["vlan-limit"])
     except (KeyError, ValueError):
         return None
+
+
+def is_waiting(settings: Mapping[str, str]) -> bool:
+    """Whether an ovs-vswitchd that starts waits for its flows: flow-restore-wait of Open_vSwitch.other_config, as it reads it."""
+    return settings.get(RESTORE_WAIT, "").lower() == "true"
 
 
 def _shape(qos: Sequence[Any]) -> Shape | None:

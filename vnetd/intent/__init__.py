@@ -16,6 +16,7 @@ from vnetd.intent.claims import merged
 from vnetd.intent.draft import Draft
 from vnetd.intent.guests import add_guest
 from vnetd.intent.joints import add_joints
+from vnetd.intent.lacks import note_lacks
 from vnetd.intent.names import bond_names, joint_names, patch_names, tunnel_name
 from vnetd.intent.overlays import add_tunnel_bridge
 from vnetd.model.network import Inventory
@@ -34,4 +35,5 @@ def desire(inventory: Inventory, host: Host, rows: Rows) -> Desired:
     for nic in merged(inventory.nics, rows):
         draft.attempt("port", nic.tap or f"of {nic.owner} {nic.mac}", partial(add_guest, draft, nic))
     add_answers(draft)
+    note_lacks(draft)
     return draft.finish()

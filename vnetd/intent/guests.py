@@ -7,11 +7,12 @@ from dataclasses import replace
 from vnetd.errors import WorldError
 from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
-from vnetd.model.state import USERSPACE, GuestWire, Port, PortFacts, Role
+from vnetd.model.state import GuestWire, Port, PortFacts, Role
 from vnetd.mtu import USUAL
-from vnetd.policy import bandwidth_of, guest_wire, shape
+from vnetd.policy import bandwidth_of, guest_wire, shape, whole_packets
 
 
 def add_guest(draft: Draft, nic: Nic) -> None:
@@ -54,6 +55,8 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         mtu=_mtu(draft, nic, wire, home),
         shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
+    if wire.packets is not None and draft.host.datapath != USERSPACE:
+        wire = replace(wire, meter=whole_packets(wire.packets, wire.meter, draft.ports[nic.tap].mtu or USUAL))
     _note_twins(draft, wire, home)
     _note_mtu(draft, nic, wire, home)
     draft.wires[home].guests.append(wire)

@@ -7,10 +7,14 @@ from dataclasses import replace
 from vnetd.errors import WorldError
 from vnetd.intent.draft import Carrier, Draft
 from vnetd.intent.names import patch_names, tunnel_name
+from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import IpAddress
-from vnetd.model.network import Network, Overlay, Peer, Problem
+from vnetd.model.network import Network, Overlay, OverlayType, Peer, Problem
 from vnetd.model.state import TUNNELS, Bridge, Port, Role, SegmentWire, TunnelFacts, TunnelWire
 from vnetd.mtu import around, widest, within
+
+GRE_IN_IPV6 = "ip6gre"
+"""The Interface.type of GRE over IPv6 on the kernel's data plane; the userspace one has it under "gre" (ovs-vswitchd.conf.db(5))."""
 
 
 def add_overlay(draft: Draft, network: Network, overlay: Overlay) -> None:
@@ -95,7 +99,7 @@ def _add_tunnels(draft: Draft, network: Network, overlay: Overlay, mine: IpAddre
 def _add_tunnel(draft: Draft, network: Network, overlay: Overlay, local: IpAddress, peer: str, remote: IpAddress) -> str:
     name = tunnel_name(overlay.type, local, remote)
     options = tuple(sorted((("key", "flow"), ("local_ip", str(local)), ("remote_ip", str(remote)), *overlay.encapsulation.options)))
-    port = Port(name, draft.host.tunnel_bridge, Role.TUNNEL, str(overlay.type), options, bfd=_watch(overlay))
+    port = Port(name, draft.host.tunnel_bridge, Role.TUNNEL, _port_type(draft, overlay, remote), options, bfd=_watch(overlay))
     old = draft.tunnels.get(name)
     if old is not None:
         _note_other_ways(draft, network, port)
@@ -117,6 +121,13 @@ def _add_tunnel(draft: Draft, network: Network, overlay: Overlay, local: IpAddre
             "let ICMP pass between the hosts",
         )
     return name
+
+
+def _port_type(draft: Draft, overlay: Overlay, remote: IpAddress) -> str:
+    """Interface.type. The kernel's data plane has a type of its own for GRE over IPv6, and drops what comes so on a port of the other."""
+    if overlay.type is OverlayType.GRE and remote.version == 6 and draft.host.datapath != USERSPACE:
+        return GRE_IN_IPV6
+    return str(overlay.type)
 
 
 def _watch(overlay: Overlay) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vnetd.model.dataplane import DataPlane
 from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
 from vnetd.model.shaping import Leaf
@@ -23,10 +24,6 @@ TUNNELS = "tunnels"
 
 FRAGMENTS = "nx-match"
 """How vnetd's bridges handle IP fragments: flows see the ports of a first fragment, and tell it from later ones."""
-
-
-USERSPACE = "netdev"
-"""The datapath type of bridges that ovs-vswitchd switches by itself, without the kernel (ovs-vswitchd.conf.db(5))."""
 
 
 class Role(StrEnum):
@@ -319,6 +316,8 @@ class SeenPort:
     """Of a tunnel that is watched: admin_down, down, init or up; "" before Open vSwitch has said."""
     bfd_why: str = ""
     """What ended the last session, in the words of RFC 5880, section 4.1."""
+    bfd_heard: str = ""
+    """What the peer says ended it, in the same words."""
 
     @property
     def live(self) -> bool:
@@ -356,6 +355,8 @@ class Rows:
     """other_config:vlan-limit, None where nothing is written, which means 1 (ovs-vswitchd.conf.db(5))."""
     acted: bool = True
     """Whether ovs-vswitchd has acted on the rows, as far as those who wrote them have asked it to."""
+    restoring: bool = False
+    """Whether an ovs-vswitchd that starts waits for its flows to be put back (other_config:flow-restore-wait)."""
 
     def numbers(self, bridge: str) -> dict[str, int]:
         """OpenFlow port numbers of the live interfaces of ``bridge``: a bond's members have one each."""
@@ -444,6 +445,8 @@ class Host:
     carried: Mapping[str, tuple[IpInterface, ...]] = field(default_factory=dict)
     """The addresses of each link that has any."""
     learned: Learned = Learned()
+    dataplane: DataPlane = field(default_factory=DataPlane)
+    """What the data plane can do; an empty value before it has a bridge of vnetd's."""
 
 
 @dataclass(frozen=True, slots=True)

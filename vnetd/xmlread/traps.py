@@ -48,6 +48,8 @@ class NicSheet:
     """Of each direction, the place of its limit."""
     trust: Trap | None = None
     """The place of the ``<vnet:qos>`` by which its marks are trusted."""
+    segments: bool = False
+    """Whether the guest is offered to hand over what only the host cuts into packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,14 @@ def _nic(node: Node, ours: Node | None, *, marked: bool) -> NicSheet:
         traps=tuple(traps),
         bandwidths=tuple(_directions(node, "bandwidth")),
         trust=_trap(trust) if trust else None,
+        segments=_segments(node),
     )
+
+
+def _segments(node: Node) -> bool:
+    """Of libvirt's NICs only virtio's offers it, unless its ``<driver>`` says otherwise (libvirt's formatdomain.html)."""
+    off = {(key, value) for host in node.element.iterfind("driver/host") for key, value in host.items()}
+    return _attribute(node, "model", "type") == "virtio" and not {("tso4", "off"), ("tso6", "off"), ("ufo", "off")} <= off
 
 
 def _refused_on_openvswitch(node: Node) -> Iterator[Trap]:
