@@ -173,6 +173,17 @@ def test_a_row_without_a_refusal_refuses_nothing() -> None:
     assert found["second tag"].refused
 
 
+def test_a_reason_may_hold_for_one_guard_alone() -> None:
+    found = table(
+        "| NSH | a | b | `00` | f | | mac: why |\n| second tag | a | b | `00` | f | | why |\n| only fragment | a | b | `00` | f | | |"
+    )
+    assert {name: [guard for guard in ("strict", "mac") if entry.may_pass(guard)] for name, entry in found.items()} == {
+        "NSH": ["mac"],
+        "second tag": ["strict", "mac"],
+        "only fragment": [],
+    }
+
+
 def test_a_second_tag_is_hidden_from_who_would_read_it() -> None:
     plain = bytes(12) + b"\x08\x00" + bytes(20)
     assert one_tag(tagged(plain, (0x8100, 10))) == tagged(plain, (0x8100, 10))

@@ -172,6 +172,10 @@ class Entry:
     def refused(self) -> bool:
         return bool(self.flow or self.judge or self.harmless)
 
+    def may_pass(self, guard: str) -> bool:
+        """Whether nothing comes of it under this guard. "mac: …" is a reason that holds for no other guard."""
+        return bool(self.harmless) and (guard == "mac" or not self.harmless.startswith("mac:"))
+
 
 def table(text: str | None = None) -> dict[str, Entry]:
     """The classes of docs/internals/parsers.md."""

@@ -22,7 +22,7 @@ from differential.tap import Header
 
 SECONDS = float(os.environ.get("VNETD_SEARCH_SECONDS", "30"))
 SEED = int(os.environ.get("VNETD_SEARCH_SEED", "1"))
-BATCH = 500
+BATCH = 1000
 
 
 @pytest.fixture(scope="module")
