@@ -111,11 +111,17 @@ def test_unknown_words_are_not_passed_over() -> None:
         ("later fragment with an extension", BOTH | {"proto": 59, "frag": 1}, BOTH | {"proto": 44, "frag": 2}),
         ("only fragment", BOTH | {"proto": 17, "frag": 1, "tp_dst": 1}, BOTH | {"proto": 17, "tp_dst": 1}),
         (
-            "header behind IPv4's total length",
+            "UDP behind IPv4's total length",
             BOTH | {"eth_type": 0x800, "proto": 17, "tp_dst": 68},
             BOTH | {"eth_type": 0x800, "proto": 17},
         ),
-        ("header behind IPv6's payload length", BOTH | {"proto": 17, "tp_dst": 546}, BOTH | {"proto": 17}),
+        (
+            "TCP, SCTP or ICMP behind IPv4's total length",
+            BOTH | {"eth_type": 0x800, "proto": 1, "tp_src": 8},
+            BOTH | {"eth_type": 0x800, "proto": 1},
+        ),
+        ("TCP or SCTP behind IPv6's payload length", BOTH | {"proto": 6, "tcp_flags": 2}, BOTH | {"proto": 6}),
+        ("UDP or ICMPv6 behind IPv6's payload length", BOTH | {"proto": 17, "tp_dst": 546}, BOTH | {"proto": 17}),
         ("neighbour discovery's options", BOTH | {"proto": 58, "tp_src": 136}, BOTH | {"proto": 58, "tp_src": 136, "nd_target": 1}),
         ("neighbour discovery with a code", BOTH | {"proto": 58, "tp_dst": 1, "nd_sll": 7}, BOTH | {"proto": 58, "tp_dst": 1}),
         ("IGMP and ICMP of the other family", BOTH | {"eth_type": 0x800, "proto": 2}, BOTH | {"eth_type": 0x800, "proto": 2, "tp_src": 22}),
@@ -148,7 +154,7 @@ def test_what_no_class_explains_is_called_unknown(kernel: dict[str, int], switch
 
 def test_two_classes_may_come_together() -> None:
     kernel = BOTH | {"proto": 17, "frag": 1, "tp_dst": 546}
-    assert classes_of(kernel, BOTH | {"proto": 17}) == ["only fragment", "header behind IPv6's payload length"]
+    assert classes_of(kernel, BOTH | {"proto": 17}) == ["only fragment", "UDP or ICMPv6 behind IPv6's payload length"]
     assert differing(kernel, BOTH | {"proto": 17}) == {"frag", "tp_dst"}
 
 

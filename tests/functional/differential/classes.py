@@ -20,7 +20,7 @@ DISCOVERY = frozenset({"nd_target", "nd_sll", "nd_tll"})
 PACKET = ADDRESSES | HEADER | PORTS | DISCOVERY
 IPV4, IPV6, NSH = 0x0800, 0x86DD, 0x894F
 MPLS = (0x8847, 0x8848)
-ICMP, IGMP, ICMP6 = 1, 2, 58
+ICMP, IGMP, TCP, UDP, ICMP6, SCTP = 1, 2, 6, 17, 58, 132
 
 UNKNOWN = "unknown"
 
@@ -89,10 +89,15 @@ def _only_fragment(left: Fields, kernel: Reading, switch: Reading) -> Fields:
     return left & {"frag"} if only else set()
 
 
-def _behind_length(kind: int) -> Callable[[Fields, Reading, Reading], Fields]:
+def _behind_length(kind: int, *protocols: int) -> Callable[[Fields, Reading, Reading], Fields]:
     def explains(left: Fields, kernel: Reading, switch: Reading) -> Fields:
         """The header of the protocol stands behind the length of the packet, where only the kernel looks."""
-        behind = kernel.get("eth_type") == kind and not switch.keys() & (PORTS | DISCOVERY) and not left & HEADER
+        behind = (
+            kernel.get("eth_type") == kind
+            and kernel.get("proto") in protocols
+            and not switch.keys() & (PORTS | DISCOVERY)
+            and not left & HEADER
+        )
         return left & (PORTS | DISCOVERY) if behind else set()
 
     return explains
@@ -118,7 +123,7 @@ def _other_control(left: Fields, kernel: Reading, switch: Reading) -> Fields:
 
 def _pieces(left: Fields, kernel: Reading, switch: Reading) -> Fields:
     """The kernel cuts a UDP datagram for ovs-vswitchd, and calls all pieces but the first later ones of UDP, whatever their offset is."""
-    later = (kernel.get("frag"), kernel.get("proto")) == (2, 17)
+    later = (kernel.get("frag"), kernel.get("proto")) == (2, UDP)
     return left & {"frag", "proto"} if later and (switch.get("frag") == 1 or switch.get("proto") == 44) else set()
 
 
@@ -141,8 +146,10 @@ RULES: list[tuple[str, Callable[[Fields, Reading, Reading], Fields]]] = [
     ("only fragment", _only_fragment),
     ("IGMP and ICMP of the other family", _other_control),
     ("neighbour discovery with a code", _discovery_of_a_code),
-    ("header behind IPv4's total length", _behind_length(IPV4)),
-    ("header behind IPv6's payload length", _behind_length(IPV6)),
+    ("UDP behind IPv4's total length", _behind_length(IPV4, UDP)),
+    ("TCP, SCTP or ICMP behind IPv4's total length", _behind_length(IPV4, TCP, SCTP, ICMP)),
+    ("UDP or ICMPv6 behind IPv6's payload length", _behind_length(IPV6, UDP, ICMP6)),
+    ("TCP or SCTP behind IPv6's payload length", _behind_length(IPV6, TCP, SCTP)),
     ("neighbour discovery's options", _discovery),
     ("pieces of a UDP datagram", _pieces),
     ("labels of MPLS", _mpls),
@@ -173,8 +180,9 @@ class Entry:
         return bool(self.flow or self.judge or self.harmless)
 
     def may_pass(self, guard: str) -> bool:
-        """Whether nothing comes of it under this guard. "mac: …" is a reason that holds for no other guard."""
-        return bool(self.harmless) and (guard == "mac" or not self.harmless.startswith("mac:"))
+        """Whether nothing comes of it under this guard; "mac: …" is a reason for that guard alone, "trunk: …" one for trunks."""
+        only = self.harmless.partition(":")[0]
+        return bool(self.harmless) and (only == guard or only not in ("mac", "trunk"))
 
 
 def table(text: str | None = None) -> dict[str, Entry]:

@@ -124,20 +124,24 @@ SHAPES: dict[str, dict[str, Make]] = {
         "ICMPv6 in IPv4": lambda at, n: at.v4(ICMP6, control(n, 136)),
         "ICMP in IPv6": lambda at, n: at.v6(ICMP, control(n, 5)),
     },
-    "header behind IPv4's total length": {
+    "UDP behind IPv4's total length": {
         "UDP": lambda at, n: at.v4(UDP, udp(n), total=20),
         "a DHCP server's": lambda at, n: at.v4(UDP, udp(n, 67, 68), total=20),
         "UDP in a first fragment": lambda at, n: at.v4(UDP, udp(n), total=27, part=0x2000),
+    },
+    "TCP, SCTP or ICMP behind IPv4's total length": {
         "TCP": lambda at, n: at.v4(TCP, tcp(n), total=39),
         "ICMP": lambda at, n: at.v4(ICMP, control(n, 8), total=24),
         "SCTP": lambda at, n: at.v4(SCTP, udp(n), total=31),
     },
-    "header behind IPv6's payload length": {
+    "UDP or ICMPv6 behind IPv6's payload length": {
         "UDP": lambda at, n: at.v6(UDP, udp(n), size=0),
         "a DHCPv6 server's": lambda at, n: at.v6(UDP, udp(n, 547, 546), size=7),
+        "ICMPv6": lambda at, n: at.v6(ICMP6, control(n, 134), size=0, hops=255),
+    },
+    "TCP or SCTP behind IPv6's payload length": {
         "TCP": lambda at, n: at.v6(TCP, tcp(n), size=19),
         "SCTP": lambda at, n: at.v6(SCTP, udp(n), size=11),
-        "ICMPv6": lambda at, n: at.v6(ICMP6, control(n, 134), size=0, hops=255),
     },
     "neighbour discovery with a code": {
         "an advertisement": lambda at, n: at.v6(ICMP6, at.advertisement(at.sender.ip6, 1), hops=255),
