@@ -521,6 +521,14 @@ def test_nothing_is_left_to_the_switchs_own_learning(wiring: NetworkWiring, mesh
 
 
 @given(wirings(), meshes)
+def test_who_looks_at_neighbour_discovery_looks_at_its_code(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
+    """The kernel is told of a target or an option only along with an exact type and code (odp-util.c): else any other would do."""
+    for flow in itertools.chain(*_all_flows(wiring, mesh)):
+        if re.search(r"nd_(target|sll|tll)|NXM_NX_ND_", f"{flow.match} {flow.actions}"):
+            assert re.search(r"icmp_type=13[56],icmp_code=0\b", flow.match), flow
+
+
+@given(wirings(), meshes)
 def test_a_drop_is_counted_under_its_reason(wiring: NetworkWiring, mesh: list[SegmentWire]) -> None:
     """Those that are not are no refusals: a list of hearers that is empty, a group's address as sender, the host that has no part."""
     silent = {Cookie.FLOOD, Cookie.LEARN, Cookie.HOST}
