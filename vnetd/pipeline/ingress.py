@@ -218,9 +218,12 @@ def _type_flows() -> Iterator[Flow]:
         yield Flow(Table.TYPE, priority, match, actions, Cookie.REFUSE if actions.startswith("set_field") else Cookie.VERDICT)
 
 
-def _verdict_flows() -> Iterator[Flow]:
-    """What never passes, then what passes with an address of its own, then why the rest does not."""
-    rows: list[tuple[int, str, Reason | None]] = [
+def verdicts() -> list[tuple[int, str, Reason | None]]:
+    """What never passes, then what passes with an address of its own (None), then why the rest does not: priority, match, reason.
+
+    VERDICT's flows are made of these rows, and so are the programs by which the kernel judges (``vnetd.judge``).
+    """
+    return [
         (0, "", Reason.UNKNOWN_TYPE),
         # ARP and RARP. A port without an address has only QEMU's announcement.
         (100, f"arp,{_OWN_ADDRESS}", None),
@@ -259,7 +262,10 @@ def _verdict_flows() -> Iterator[Flow]:
         (60, f"ipv6,{_OWN}", Reason.UNADDRESSED),
         (50, "ipv6", Reason.FOREIGN_IPV6),
     ]
-    for priority, match, reason in rows:
+
+
+def _verdict_flows() -> Iterator[Flow]:
+    for priority, match, reason in verdicts():
         if reason is None:
             yield Flow(Table.VERDICT, priority, match, goto(Table.AMBIGUOUS), Cookie.VERDICT)
         else:

@@ -105,7 +105,7 @@ def version4() -> list[Row]:
     said = arp(3, sha=P0.mac, spa=NOBODY, tha=P0.mac, tpa=NOBODY)
     rows.append(all_hear("QEMU's announcement", frame(BROADCAST, said, RARP), sender="P0", may=RED))
     wrong = arp(3, sha=V1.mac, spa=NOBODY, tha=V1.mac, tpa=NOBODY)
-    rows.append(drop("a neighbour's announcement", frame(BROADCAST, wrong, RARP), "malformed ARP or RARP", UNKNOWN, sender="P0"))
+    rows.append(drop("a neighbour's announcement", frame(BROADCAST, wrong, RARP), "ARP for another's address", sender="P0"))
     return rows
 
 
