@@ -27,6 +27,7 @@ from typing import Any
 import click
 
 from vnetd import __version__
+from vnetd.adapters.judges import JudgeWatch
 from vnetd.adapters.libvirtd import LibvirtFollower, Listing, read_once
 from vnetd.adapters.netlink import KernelWatch, Netlink
 from vnetd.adapters.openflow import OpenFlow, Pulse
@@ -112,6 +113,17 @@ class World:
             self._rim = Rim(Ovsdb(changed=self._changed, comes=self._comes), OpenFlow(), Netlink(self.settings, self._learned))
         return self._rim
 
+    def judge_port_ids(self) -> frozenset[int]:
+        """The netlink sockets by which this process changes judges."""
+        kernel = self._rim.kernel if self._rim is not None else None
+        return kernel.judge_port_ids() if isinstance(kernel, Netlink) else frozenset()
+
+    def doubt_judges(self) -> None:
+        """Somebody else has changed a filter of a link's. From any thread."""
+        kernel = self._rim.kernel if self._rim is not None else None
+        if isinstance(kernel, Netlink):
+            kernel.doubt_judges()
+
     def renew(self, settings: Settings) -> None:
         """Take other settings; the connections stay."""
         self.settings = settings
@@ -150,7 +162,11 @@ class Daemon:
         self._control = ControlServer(self.answer, settings.control_group)
         self._libvirt = LibvirtFollower(self._take_listing, self._libvirt_lost)
         self._patience = Patience(self._libvirt.look_again)
-        self._watchers = [Pulse(self.switch_came, self.switch_went), KernelWatch(self.links_changed, self.doubt)]
+        self._watchers = [
+            Pulse(self.switch_came, self.switch_went),
+            KernelWatch(self.links_changed, self.doubt),
+            JudgeWatch(self.judges_changed, self._world.judge_port_ids),
+        ]
 
     def wake(self) -> None:
         """Something changed: look again. From any thread."""
@@ -181,6 +197,11 @@ class Daemon:
         with self._condition:
             self._urgent = True
         self.doubt()
+
+    def judges_changed(self) -> None:
+        """Somebody else has changed a filter of a link's: look again at those. From any thread."""
+        self._world.doubt_judges()
+        self.wake()
 
     def doubt(self) -> None:
         """The switch or an address came or went: look again, and believe nothing remembered."""

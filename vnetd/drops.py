@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vnetd.model.judge import JudgeCounts
 from vnetd.model.state import Desired, NetworkWiring, Observed
-from vnetd.pipeline.catalogue import REASONS, reason_of
+from vnetd.pipeline.catalogue import REASONS, Reason, reason_of
 from vnetd.pipeline.flow import MeterKind
 from vnetd.pipeline.limits import pool_names
 from vnetd.textual import columns
@@ -50,8 +51,11 @@ class Drop:
     bytes: int
 
 
-def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, BridgeCounts]) -> list[Drop]:
-    """One entry for each port and reason of all bridges; what a shared limit drops is nobody's in particular."""
+def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, BridgeCounts], judged: JudgeCounts) -> list[Drop]:
+    """One entry for each port and reason of all bridges; what a shared limit drops is nobody's in particular.
+
+    A frame is dropped by the kernel's judge (``judged``) or by flows, and so counted once.
+    """
     sums: dict[tuple[str, str], tuple[int, int]] = {}
 
     def add(port: str, reason: str, packets: int, octets: int) -> None:
@@ -75,6 +79,9 @@ def drop_counts(desired: Desired, observed: Observed, counts: Mapping[str, Bridg
                 add(names[port_number], REASONS[kind.reason], packets, octets)
             elif packets and number in shared:
                 add(bridge, f"limit shared by {shared[number]}", packets, octets)
+    for link, reasons in judged.items():
+        for number, (packets, octets) in reasons.items():
+            add(link, REASONS[Reason(number)], packets, octets)
     return sorted(Drop(port, reason, packets, octets) for (port, reason), (packets, octets) in sums.items())
 
 

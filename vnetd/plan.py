@@ -2,7 +2,8 @@
 
 The order has one home, ``Plan``: rows first, in one OVSDB transaction, in which
 what leaves goes before what comes (a tap that changes bridges has one name in
-both); then how bridges handle fragments, and meters and groups that flows will name; then each bridge's flows in one bundle;
+both); then how bridges handle fragments, and meters and groups that flows will name; then who judges at taps, since a port's flows
+open it; then each bridge's flows in one bundle;
 then meters that no flow names any more; then the kernel is told to keep out of taps
 and bridges, and how long the queues under limits may be; links last, so that a tap comes
 up when its policy is there. A port that the switch has not made yet has no number, so its
@@ -16,12 +17,13 @@ to be gone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from vnetd.heard import Heard, Station
 from vnetd.leaves import leaves_to_set
 from vnetd.model.dataplane import USERSPACE
+from vnetd.model.judge import DETOUR, Judge
 from vnetd.model.network import Problem
 from vnetd.model.state import (
     FRAGMENTS,
@@ -34,6 +36,7 @@ from vnetd.model.state import (
     Table,
 )
 from vnetd.pipeline import (
+    LOCAL,
     OUR_GROUPS,
     Flow,
     MeterKind,
@@ -71,9 +74,14 @@ class ChangeFlows:
     add_lines: tuple[str, ...]
     remove: tuple[str, ...]
 
-    def parts(self) -> list[FlowPart]:
-        """Each change by itself, removals first."""
-        return [*((None, line) for line in self.remove), *zip(self.add, self.add_lines, strict=True)]
+    def parts(self, unjudged: Collection[str] = ()) -> list[FlowPart]:
+        """Each change by itself, removals first; without what opens these ports, or this bridge's own, to what nobody judges."""
+        adds = ((flow, line) for flow, line in zip(self.add, self.add_lines, strict=True) if not self._opens(flow, unjudged))
+        return [*((None, line) for line in self.remove), *adds]
+
+    def _opens(self, flow: Flow, unjudged: Collection[str]) -> bool:
+        """Whether the flow is for what one of these ports sends, or for what the bridge's own port gets, if that is among them."""
+        return any(f"in_port=<{port}>" in flow.match for port in unjudged) or (self.bridge in unjudged and LOCAL in flow.actions)
 
     def only(self, parts: Sequence[FlowPart]) -> ChangeFlows:
         """A change of just these parts."""
@@ -116,6 +124,20 @@ class ChangeGroups:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeJudge:
+    """The judge of one link to put, or to take away (None); ``was`` is whether one is there."""
+
+    link: str
+    judge: Judge | None
+    was: bool
+
+    def __str__(self) -> str:
+        if self.judge is None:
+            return f"- link {self.link}" if self.link == DETOUR else f"- judge of {self.link}"
+        return f"{'~' if self.was else '+'} judge of {self.link}: {self.judge.words}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All steps, in the order in which they are applied."""
 
@@ -124,6 +146,7 @@ class Plan:
     """Bridges whose flows would not see into the first fragment of a packet."""
     meters: tuple[ChangeMeters, ...] = ()
     groups: tuple[ChangeGroups, ...] = ()
+    judges: tuple[ChangeJudge, ...] = ()
     flows: tuple[ChangeFlows, ...] = ()
     unlearn: tuple[str, ...] = ()
     """Bonds' bridges that must forget who is where, since somebody has left who may speak from elsewhere at once."""
@@ -137,11 +160,13 @@ class Plan:
     """Ports to be added, whose flows can only be planned once the switch has numbered them."""
 
     def __bool__(self) -> bool:
-        steps = (self.rows, self.fragments, self.meters, self.groups, self.flows, self.quiet, self.leaves, self.links)
+        steps = (self.rows, self.fragments, self.meters, self.groups, self.judges, self.flows, self.quiet, self.leaves, self.links)
         return any(steps)
 
     def touches(self, port: str, bridge: str, number: int) -> bool:
         """Whether anything of this port is still to be changed, or any flow of its bridge that all ports need."""
+        if any(step.link == port for step in self.judges):
+            return True
         if any(isinstance(step, PutPort) and step.port.name == port for step in self.rows):
             return True
         for flows in (step for step in self.flows if step.bridge == bridge):
@@ -178,6 +203,7 @@ class Plan:
             *(f"~ bridge {name}: fragments handled as {FRAGMENTS}" for name in self.fragments),
             *(line for step in self.meters for line in step.lines()),
             *(line for step in self.groups for line in step.lines()),
+            *map(str, self.judges),
             *(line for step in self.flows for line in step.lines()),
             *(f"~ bridge {name}: forgets who was behind its patch" for name in self.unlearn),
             *(f"~ link {name}: {QUIET_WORDS[level]}" for name, level in self.quiet),
@@ -187,13 +213,18 @@ class Plan:
         ]
 
 
-def make_plan(desired: Desired, observed: Observed, lost: frozenset[Station] = frozenset()) -> Plan:
-    """The steps that lead from ``observed`` to ``desired``; none when they agree. ``lost``: what an earlier plan of the pass found so."""
+def make_plan(desired: Desired, observed: Observed, lost: frozenset[Station] = frozenset(), unjudged: frozenset[str] = frozenset()) -> Plan:
+    """The steps that lead from ``observed`` to ``desired``; none when they agree. ``lost``: what an earlier plan of the pass found so.
+
+    ``unjudged`` are ports for which the kernel took no judge: they get no flows, and lose those that they have. A bridge among them is
+    one whose own port guests do not reach.
+    """
     heard = Heard(desired, observed, lost)
     drops, dropped = drop_steps(desired, observed)
     puts = [*bridge_puts(desired, observed.rows), *port_puts(desired, observed.rows)]
     sweep = [SweepShapes(observed.rows.stray_shapes)] if observed.rows.stray_shapes else []
-    flows, meters = _tables(desired, observed, heard, dropped)
+    flows, meters = _tables(desired, observed, heard, dropped, unjudged)
+    judges = tuple(_judges(desired, observed))
     quiet = tuple(sorted(_links_to_quiet(desired, observed)))
     leaves = tuple(sorted(leaves_to_set(desired, observed)))
     links = tuple(sorted(_links_to_set_up(desired, observed)))
@@ -202,7 +233,7 @@ def make_plan(desired: Desired, observed: Observed, lost: frozenset[Station] = f
     groups = tuple(_groups(desired, observed, dropped))
     bonds = sorted(set(desired.bond_bridges) & set(observed.rows.bridges) - set(observed.silent))
     unlearn = tuple(bonds) if any(_somebody_left(desired, observed, step) for step in flows) else ()
-    return Plan((*drops, *puts, *sweep), fragments, meters, groups, flows, unlearn, quiet, leaves, links, heard.lost, expected)
+    return Plan((*drops, *puts, *sweep), fragments, meters, groups, judges, flows, unlearn, quiet, leaves, links, heard.lost, expected)
 
 
 def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> bool:
@@ -210,6 +241,18 @@ def _somebody_left(desired: Desired, observed: Observed, step: ChangeFlows) -> b
     numbers = observed.rows.numbers(step.bridge)
     stay = {number for name, number in numbers.items() if name in desired.ports and desired.ports[name].bridge == step.bridge}
     return any(referenced_ports(line) - stay for line in step.remove)
+
+
+def _judges(desired: Desired, observed: Observed) -> Iterator[ChangeJudge]:
+    """Links without the judge that they should have; and links with one of vnetd's that should have none."""
+    for name, link in sorted(observed.host.links.items()):
+        judge = desired.judges.get(name)
+        if judge is not None and link.judge != judge.digest:
+            yield ChangeJudge(name, judge, bool(link.judge))
+        elif judge is None and link.judge and (desired.complete or name in desired.ports or name in desired.bridges):
+            yield ChangeJudge(name, None, True)
+    if DETOUR in observed.host.links and not desired.judges and desired.complete:
+        yield ChangeJudge(DETOUR, None, True)
 
 
 def _links_to_quiet(desired: Desired, observed: Observed) -> Iterator[tuple[str, Quiet]]:
@@ -255,7 +298,7 @@ def foreign_flows(observed: Observed) -> list[Problem]:
 
 
 def _tables(
-    desired: Desired, observed: Observed, heard: Heard, dropped: set[str]
+    desired: Desired, observed: Observed, heard: Heard, dropped: set[str], unjudged: frozenset[str]
 ) -> tuple[tuple[ChangeFlows, ...], tuple[ChangeMeters, ...]]:
     flow_steps, meter_steps = [], []
     for name, seen in sorted(observed.rows.bridges.items()):
@@ -264,7 +307,8 @@ def _tables(
         table = observed.tables.get(name, Table())
         numbers = observed.rows.numbers(name)
         if name in desired.bridges:
-            wanted = by_lines(_flows(desired, name, numbers), numbers)
+            judged = {port: number for port, number in numbers.items() if port not in unjudged}
+            wanted = by_lines(_flows(desired, name, judged, name not in unjudged), numbers)
         elif prunable(desired, seen.owner):
             wanted = {}
         else:
@@ -296,7 +340,8 @@ def _wanted_groups(desired: Desired, bridge: str) -> dict[int, Group]:
     return tunnel_groups() if bridge == desired.tunnel_bridge else groups_of(desired.wirings.get(bridge))
 
 
-def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Flow]:
+def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int], host: bool = True) -> list[Flow]:
+    """All flows of a bridge; without ``host`` its guests do not reach the host, whatever their network says."""
     if bridge == desired.tunnel_bridge:
         wires = {name: facts.wire for name, facts in desired.tunnels.items()}
         apart = desired.bridges[bridge].datapath != USERSPACE
@@ -305,7 +350,8 @@ def _flows(desired: Desired, bridge: str, numbers: Mapping[str, int]) -> list[Fl
     if bridge in desired.bond_bridges:
         members = [member for port in desired.ports.values() if port.bridge == bridge for member in port.members]
         return bond_flows(desired.bond_bridges[bridge], members, numbers)
-    return network_flows(desired.wirings[bridge], numbers)
+    wiring = desired.wirings[bridge]
+    return network_flows(replace(wiring, host=wiring.host and host), numbers)
 
 
 def _kept_flows(desired: Desired, heard: Heard, bridge: str, numbers: Mapping[str, int], table: Table) -> set[str]:

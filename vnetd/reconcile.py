@@ -18,6 +18,7 @@ from vnetd.errors import Unavailable, WorldError
 from vnetd.intent import desire
 from vnetd.leaves import limited_links
 from vnetd.model.dataplane import DataPlane
+from vnetd.model.judge import Judge, JudgeCounts
 from vnetd.model.network import Inventory, Problem
 from vnetd.model.shaping import Leaf
 from vnetd.model.state import Desired, Host, Observed, Role, Rows, Table
@@ -90,6 +91,12 @@ class Kernel(Protocol):
     def make_quiet(self, name: str, level: str) -> None:
         """Keep the kernel's own stack out of a link, as far as ``level`` says."""
 
+    def put_judge(self, name: str, judge: Judge | None) -> None:
+        """Make this the judge of a link; None takes vnetd's away. Raises WorldError."""
+
+    def judge_counts(self, names: Collection[str]) -> JudgeCounts:
+        """What the judges of these links have dropped."""
+
     def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
         """The queues of those of these links that Open vSwitch limits by linux-htb now. Never remembered: it makes them anew."""
 
@@ -134,7 +141,10 @@ class Rim:
         self.kernel.forget()
 
     def apply(self, plan: Plan) -> list[Problem]:
-        """All steps in the plan's order; what was refused, each by itself. Raises Unavailable."""
+        """All steps in the plan's order; what was refused, each by itself. Raises Unavailable.
+
+        A port whose judge was refused gets no flow that lets it speak, and a bridge's own port none that lets it be spoken to.
+        """
         problems: list[Problem] = []
         refused = _each_alone(self.database.apply, plan.rows)
         problems += [Problem(*_subject(step), f"Open vSwitch's database refused it: {error}") for step, error in refused]
@@ -145,6 +155,9 @@ class Rim:
                     self.switch.forget(bridge.name)
                 case DropBridge(name) | DropPort(_, name):
                     self.switch.forget(name)
+        unjudged = {
+            step.link for step in plan.judges if _note(problems, step.link, partial(self.kernel.put_judge, step.link, step.judge), "port")
+        }
         # Flows that would not see what they are to refuse are not put at all.
         blind = {name for name in plan.fragments if _note(problems, name, partial(self.switch.match_fragments, name))}
         for meters in plan.meters:
@@ -153,7 +166,7 @@ class Rim:
             _note(problems, groups.bridge, partial(self.switch.put_groups, groups))
         for flows in (step for step in plan.flows if step.bridge not in blind):
             change = partial(_change_parts, self.switch, flows)
-            for part, error in _each_alone(change, flows.parts()):
+            for part, error in _each_alone(change, flows.parts(unjudged)):
                 problems.append(Problem("bridge", flows.bridge, f"{error}: {part[1]}"))
             if flows.remove:
                 # Of a port that has gone the switch may have learned more than was remembered.
@@ -236,11 +249,16 @@ class Outcome:
         return [problem for problem in self.problems if problem.kind == kind and problem.name in names]
 
 
-def look(inventory: Inventory, rim: Rim, before: Plan | None = None) -> tuple[Desired, Observed, Plan]:
-    """What would change, without changing it. ``before`` is the plan that was carried out just now, in the same pass."""
+def look(
+    inventory: Inventory, rim: Rim, before: Plan | None = None, unjudged: frozenset[str] = frozenset()
+) -> tuple[Desired, Observed, Plan]:
+    """What would change, without changing it. ``before`` is the plan that was carried out just now, in the same pass.
+
+    ``unjudged`` are ports whose judge was refused in it.
+    """
     observed = rim.observe()
     desired = desire(inventory, observed.host, observed.rows)
-    return desired, observed, make_plan(desired, observed, before.lost if before else frozenset())
+    return desired, observed, make_plan(desired, observed, before.lost if before else frozenset(), unjudged)
 
 
 def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
@@ -262,7 +280,8 @@ def reconcile(inventory: Inventory, rim: Rim) -> Outcome:
             # The tunnel bridge counts for ports of the others, of which one may have gone.
             rim.switch.forget(desired.tunnel_bridge)
         made.append(plan)
-        desired, observed, plan = look(inventory, rim, plan)
+        unjudged = frozenset(step.link for step in plan.judges) & frozenset(problem.name for problem in refused if problem.kind == "port")
+        desired, observed, plan = look(inventory, rim, plan, unjudged)
         if refused and plan == made[-1]:
             break
     moving = bool(plan) and not refused and plan not in made
@@ -276,7 +295,23 @@ def standing_problems(desired: Desired, observed: Observed) -> set[Problem]:
     silent = (Problem("bridge", name, text) for name, text in observed.silent.items())
     dead = tunnel_problems(desired, observed)
     kept = kept_bridges(desired, observed.rows)
-    return {*desired.problems, *port_errors(desired, observed), *dead, *kept, *foreign_flows(observed), *silent}
+    outrun = outrun_judges(desired, observed)
+    return {*desired.problems, *port_errors(desired, observed), *dead, *kept, *foreign_flows(observed), *silent, *outrun}
+
+
+def outrun_judges(desired: Desired, observed: Observed) -> list[Problem]:
+    """Links at which a filter of somebody else's may let pass what vnetd's judge would not."""
+    return [
+        Problem(
+            "port" if name in desired.ports else "bridge",
+            name,
+            "a tc filter that vnetd did not make stands before its judge, and what that lets pass is not judged; "
+            f"tc filter show dev {name} ingress",
+            soft=True,
+        )
+        for name, link in observed.host.links.items()
+        if link.outrun and name in desired.judges
+    ]
 
 
 def port_errors(desired: Desired, observed: Observed) -> list[Problem]:

@@ -196,9 +196,10 @@ class Service:
 
     def drops(self, desired: Desired, observed: Observed) -> list[Drop]:
         """What vnetd's bridges dropped, by port and reason."""
-        switch = self.rim().switch
+        rim = self.rim()
+        switch = rim.switch
         counts = {name: BridgeCounts(switch.counters(name), switch.meter_drops(name)) for name in observed.tables}
-        return drop_counts(desired, observed, counts)
+        return drop_counts(desired, observed, counts, rim.kernel.judge_counts(desired.judges.keys()))
 
     def tunnels(self, desired: Desired, observed: Observed) -> list[dict[str, Any]]:
         """Every tunnel with its state and what has gone through it."""

@@ -19,6 +19,7 @@ from lines import COUNTED, HEARD, LEARNED, cookie_of, is_learned, is_vnetds, key
 from vnetd.drops import FlowCount
 from vnetd.errors import WorldError
 from vnetd.model.dataplane import DataPlane
+from vnetd.model.judge import DETOUR, Judge, JudgeCounts
 from vnetd.model.names import IpAddress, IpInterface
 from vnetd.model.shaping import Leaf
 from vnetd.model.state import Host, Learned, Link, Role, Table
@@ -53,6 +54,9 @@ class FakeHost(FakeRows):
     """The MTUs of links that have another than 1500."""
     found_out: Learned = field(default_factory=Learned)
     """What has been found out about peers, in the background: never remembered by who reads it."""
+    judges: dict[str, Judge] = field(default_factory=dict)
+    unjudgeable: set[str] = field(default_factory=set)
+    """Links for which the kernel takes no judge."""
     known: dict[str, Table] = field(default_factory=dict)
     known_host: Host | None = None
     """What was read of the switch and the kernel, which is believed until somebody says ``forget``."""
@@ -205,7 +209,8 @@ class FakeHost(FakeRows):
                 tunnel_bridge=self.tunnel_bridge,
                 local_address=self.local_address,
             )
-        links = {name: Link(up, quiet=self.quiet.get(name, "")) for name, up in names.items()}
+        judges = {name: judge.digest for name, judge in self.judges.items()}
+        links = {name: Link(up, quiet=self.quiet.get(name, ""), judge=judges.get(name, "")) for name, up in names.items()}
         return replace(self.known_host, links=links, learned=self.found_out)
 
     def set_up(self, name: str) -> None:
@@ -217,6 +222,22 @@ class FakeHost(FakeRows):
         self._burn("links")
         self.quiet[name] = str(level)
         self.changes.append(f"link {name} quiet")
+
+    def put_judge(self, name: str, judge: Judge | None) -> None:
+        self._burn("links")
+        if name in self.unjudgeable:
+            raise WorldError(f"what {name} sends cannot be judged in the kernel")
+        if judge is None:
+            self.judges.pop(name, None)
+            if name == DETOUR:
+                del self.links[name]
+        elif name in self.links or name in self.bridges:
+            self.judges[name] = judge
+            self.links[DETOUR] = True
+        self.changes.append(f"judge of {name}")
+
+    def judge_counts(self, names: Collection[str]) -> JudgeCounts:
+        return {}
 
     def leaves(self, names: Collection[str]) -> Mapping[str, Leaf]:
         limits = {name: limit for name in names if name in self.links and (limit := self.limit_of(name))}
@@ -240,6 +261,7 @@ class FakeHost(FakeRows):
     def link_goes(self, name: str) -> None:
         self.links.pop(name, None)
         self.quiet.pop(name, None)
+        self.judges.pop(name, None)
         if limit := self.limit_of(name):
             limit.leaf = None
         self.device_changes(name)
@@ -266,6 +288,7 @@ class FakeHost(FakeRows):
     def ovsdb_lost(self) -> None:
         """OVSDB's file is gone, and with it all bridges, other people's too."""
         self.quiet = {name: level for name, level in self.quiet.items() if name not in self.bridges}
+        self.judges = {name: judge for name, judge in self.judges.items() if name not in self.bridges}
         self.bridges, self.ports, self.qos = {}, {}, {}
 
     def learn(self, patch: str, tunnel: str, mac: str) -> None:

@@ -39,7 +39,7 @@ def seen(host: FakeHost) -> tuple[Desired, Observed]:
 
 def counts(seen: tuple[Desired, Observed], *flows: FlowCount, **meters: tuple[int, int]) -> list[Drop]:
     numbers = {MeterKind[name.upper()].number(VNET1): found for name, found in meters.items()}
-    return drop_counts(*seen, {"br-blue": BridgeCounts(flows, numbers)})
+    return drop_counts(*seen, {"br-blue": BridgeCounts(flows, numbers)}, {})
 
 
 def counted(reason: Reason, packets: int, octets: int, port: int = VNET1) -> FlowCount:
@@ -100,7 +100,7 @@ def test_what_meters_drop_is_counted_by_their_kind(seen: tuple[Desired, Observed
 
 def test_a_meter_that_dropped_nothing_or_is_nobodys_is_not_told(seen: tuple[Desired, Observed]) -> None:
     found = {MeterKind.FLOOD.number(VNET1): (0, 0), MeterKind.FLOOD.number(50): (5, 50)}
-    assert drop_counts(*seen, {"br-blue": BridgeCounts((), found)}) == []
+    assert drop_counts(*seen, {"br-blue": BridgeCounts((), found)}, {}) == []
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -118,7 +118,7 @@ def test_what_a_shared_limit_drops_is_told_by_its_name_and_bridge(seen: tuple[De
     pooled = replace(desired, wirings={"br-blue": NetworkWiring(pools=pools_of(shared))})
     web, blue = pools_of(shared)
     found = {outbound_meter(web): (3, 300), inbound_meter(blue): (2, 200), outbound_meter(blue): (0, 0), 1 << 30: (7, 700)}
-    drops = drop_counts(pooled, observed, {"br-blue": BridgeCounts((), found)})
+    drops = drop_counts(pooled, observed, {"br-blue": BridgeCounts((), found)}, {})
     assert drops == [Drop("br-blue", "limit shared by blue", 2, 200), Drop("br-blue", "limit shared by blue/web", 3, 300)]
     assert [(one["guest"], one["network"]) for one in account(pooled, drops)] == [(None, "blue")] * 2
 
@@ -221,5 +221,7 @@ def test_a_fake_switch_that_counted_a_drop_is_read_through_the_same_way(host: Fa
     host.link_comes("vnet1")
     outcome = reconcile(replace(ALL), host.rim())
     host.refuse("vnet1", int(Reason.REDIRECT))
-    found = drop_counts(outcome.desired, outcome.observed, {"br-blue": BridgeCounts(host.counters("br-blue"), host.meter_drops("br-blue"))})
+    found = drop_counts(
+        outcome.desired, outcome.observed, {"br-blue": BridgeCounts(host.counters("br-blue"), host.meter_drops("br-blue"))}, {}
+    )
     assert found == [Drop("vnet1", "ICMPv6 redirect", 1, 60)]

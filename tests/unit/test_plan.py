@@ -237,7 +237,7 @@ def test_flows_of_a_port_that_has_gone_go_too(running: FakeHost) -> None:
     number = running.ports["vnet1"].ofport if "vnet1" in running.ports else 1
     meters = tuple(f"- meter {number * 4 + kind} on br-blue" for kind in range(3))
     lines = plan_for(running, sources(BLUE)).lines()
-    assert all(line.startswith(("- flow on br-blue", *meters)) for line in lines)
+    assert all(line.startswith(("- flow on br-blue", "- link vnetd-sums", *meters)) for line in lines)
     assert set(meters) <= set(lines)
     reconcile(sources(BLUE), running.rim())
     assert not [line for line in running.flows("br-blue") if "gone" in line]

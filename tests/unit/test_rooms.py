@@ -30,7 +30,7 @@ LIBRARIES = {
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"), key=str)
-CORE = [path for path in MODULES if path.parent.name in ("intent", "model", "pipeline", "xmlread")]
+CORE = [path for path in MODULES if path.parent.name in ("intent", "judge", "model", "pipeline", "xmlread")]
 CORE += [
     HOUSE / f"{name}.py" for name in ("drops", "errors", "heard", "mtu", "pathmtu", "plan", "policy", "readback", "reconcile", "rowplan")
 ]
@@ -109,7 +109,8 @@ def test_the_model_knows_only_itself_and_its_errors(path: Path) -> None:
         ("pipeline", ("vnetd.model", "vnetd.pipeline")),
         ("xmlread", ("vnetd.errors", "vnetd.model", "vnetd.xmlread")),
         ("policy.py", ("vnetd.errors", "vnetd.model")),
-        ("intent", ("vnetd.errors", "vnetd.intent", "vnetd.model", "vnetd.mtu", "vnetd.policy")),
+        ("intent", ("vnetd.errors", "vnetd.intent", "vnetd.judge", "vnetd.model", "vnetd.mtu", "vnetd.policy")),
+        ("judge", ("vnetd.errors", "vnetd.judge", "vnetd.model", "vnetd.pipeline")),
         ("tunnels.py", ("vnetd.model", "vnetd.textual")),
         ("mtu.py", ("vnetd.model",)),
         ("pathmtu.py", ()),

@@ -20,10 +20,12 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK
 
+from vnetd.adapters.judges import Judges
 from vnetd.adapters.leaves import QUEUE_0, Leaves
 from vnetd.adapters.quiet import QuietLinks
 from vnetd.errors import WorldError
 from vnetd.model.dataplane import USERSPACE
+from vnetd.model.judge import Judge, JudgeCounts
 from vnetd.model.names import IpInterface
 from vnetd.model.shaping import Leaf
 from vnetd.model.state import Host, Learned, Link, Quiet
@@ -46,12 +48,15 @@ class Netlink:
         self._route = IPRoute()
         self._quiet = QuietLinks(userspace=settings.datapath_type == USERSPACE)
         self._leaves = Leaves()
+        self._judges = Judges() if settings.datapath_type != USERSPACE else None
         self._known: tuple[dict[str, tuple[IpInterface, ...]], frozenset[str]] | None = None
 
     def close(self) -> None:
         self._route.close()
         self._quiet.close()
         self._leaves.close()
+        if self._judges is not None:
+            self._judges.close()
 
     def host(self) -> Host:
         """Addresses, links and the NICs of default routes, now."""
@@ -70,9 +75,11 @@ class Netlink:
         )
 
     def forget(self) -> None:
-        """Read addresses, routes and how quiet links are anew when next asked."""
+        """Read addresses, routes, how quiet links are and who judges there anew when next asked."""
         self._known = None
         self._quiet.forget()
+        if self._judges is not None:
+            self._judges.forget()
 
     def set_up(self, name: str) -> None:
         """Set a link up. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
@@ -90,6 +97,27 @@ class Netlink:
     def make_quiet(self, name: str, level: str) -> None:
         """Make a link as quiet as ``Quiet`` says. One that has gone meanwhile is no error. Raises WorldError when the kernel refuses."""
         self._quiet.make(name, Quiet(level))
+
+    def put_judge(self, name: str, judge: Judge | None) -> None:
+        """Make this the judge of a link; None takes vnetd's away. One that has gone is no error. Raises WorldError when it is refused."""
+        if self._judges is not None:
+            if judge is None:
+                self._judges.drop(name)
+            else:
+                self._judges.put(name, judge)
+
+    def doubt_judges(self) -> None:
+        """Somebody else has changed a filter: read judges anew when next asked. From any thread."""
+        if self._judges is not None:
+            self._judges.doubt()
+
+    def judge_counts(self, names: Collection[str]) -> JudgeCounts:
+        """What the judges of these links have dropped. Raises WorldError."""
+        return self._judges.counts(names) if self._judges is not None else {}
+
+    def judge_port_ids(self) -> frozenset[int]:
+        """The netlink sockets that put judges, by which a change of vnetd's own is known."""
+        return frozenset() if self._judges is None else frozenset({self._judges.port_id})
 
     def leaves(self, names: Collection[str]) -> dict[str, Leaf]:
         """The queues of those of these links that have a limit now. Raises WorldError."""
@@ -113,9 +141,18 @@ class Netlink:
 
     def _links(self) -> dict[str, Link]:
         found = list(_flags())
-        levels = self._quiet.levels((name, index) for name, index, _ in found)
+        keys = [(name, index) for name, index, _ in found]
+        levels = self._quiet.levels(keys)
+        judges = self._judges.seen(keys) if self._judges is not None else {}
         return {
-            name: Link(up=bool(flags & _IFF_UP), index=index, quiet=levels[name, index], carrier=bool(flags & _IFF_RUNNING))
+            name: Link(
+                up=bool(flags & _IFF_UP),
+                index=index,
+                quiet=levels[name, index],
+                carrier=bool(flags & _IFF_RUNNING),
+                judge=judges[name, index].digest if judges else "",
+                outrun=judges[name, index].before if judges else False,
+            )
             for name, index, flags in found
         }
 

@@ -34,7 +34,13 @@ class Rtnl:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.settimeout(10)
+        self._socket.bind((0, 0))
         self._sequence = 0
+
+    @property
+    def port_id(self) -> int:
+        """The number by which the kernel knows this socket (netlink(7), nl_pid)."""
+        return int(self._socket.getsockname()[0])
 
     def close(self) -> None:
         self._socket.close()
@@ -49,7 +55,7 @@ class Rtnl:
                 data = self._socket.recv(1 << 17)
             except TimeoutError:
                 raise Unavailable("the kernel does not answer by netlink") from None
-            for answered, sequence, part in _messages(data):
+            for answered, sequence, part, _ in messages(data):
                 if sequence != self._sequence:
                     continue
                 if answered == _DONE:
@@ -61,12 +67,12 @@ class Rtnl:
                 found.append((answered, part))
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(type, sequence, body) of each message in what was received at once."""
+def messages(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+    """(type, sequence, body, port) of each message in what was received at once; the port is that of whose request it is about."""
     at = 0
     while at + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, at)
-        yield kind, sequence, data[at + _HEADER.size : at + length]
+        length, kind, _, sequence, port = _HEADER.unpack_from(data, at)
+        yield kind, sequence, data[at + _HEADER.size : at + length], port
         at += max(length + 3 & ~3, _HEADER.size)
 
 

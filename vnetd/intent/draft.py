@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from vnetd.errors import WorldError
+from vnetd.judge.host import host_judge
+from vnetd.model.dataplane import USERSPACE
+from vnetd.model.judge import Judge
 from vnetd.model.names import IpAddress, IpPrefix, Mac
 from vnetd.model.network import Inventory, Network, Overlay, OverlayType, Problem, Vlan
 from vnetd.model.state import (
@@ -106,6 +109,7 @@ class Draft:
     carriers: dict[str, Carrier] = field(default_factory=dict)
     """The measured overlay of each bridge that has one."""
     mtus: dict[str, int] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
 
     def attempt(self, kind: str, name: str, action: Callable[[], None]) -> None:
         """Run ``action``; what it raises is a problem of this object alone."""
@@ -175,12 +179,21 @@ class Draft:
         words = f"{fact}, to see whether there is another tag behind the first; ovs-vsctl remove Open_vSwitch . other_config vlan-limit"
         self.problems.append(Problem("switch", "Open vSwitch", words, soft=True))
 
+    def _host_judges(self, wirings: Mapping[str, NetworkWiring]) -> dict[str, Judge]:
+        """The bridges by which guests reach the host, and nobody else does: what an uplink brings may be for the host's tunnels."""
+        return {
+            bridge: host_judge()
+            for bridge, wiring in wirings.items()
+            if wiring.host and not wiring.uplinks and self.bridges[bridge].datapath != USERSPACE
+        }
+
     def finish(self) -> Desired:
         self._check_settings()
+        wirings = {bridge: wires.finished(self._hidden_tags) for bridge, wires in self.wires.items()}
         return Desired(
             bridges=self.bridges,
             ports=self.ports,
-            wirings={bridge: wires.finished(self._hidden_tags) for bridge, wires in self.wires.items()},
+            wirings=wirings,
             bond_bridges=self.bond_bridges,
             homes=self.homes,
             tunnel_bridge=self.host.tunnel_bridge,
@@ -190,6 +203,7 @@ class Draft:
                 **{name: Quiet.BRIDGE for name in self.bridges if not self.is_the_hosts(name)},
                 **{name: Quiet.PORT for name, port in self.ports.items() if port.role is Role.GUEST},
             },
+            judges={**self.judges, **self._host_judges(wirings)},
             gone_networks=self.inventory.gone_networks,
             gone_taps=self.inventory.gone_taps,
             complete=self.complete,

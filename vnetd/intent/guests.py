@@ -7,6 +7,7 @@ from dataclasses import replace
 from vnetd.errors import WorldError
 from vnetd.intent.bridges import vlan_on_parent, why_not_isolated
 from vnetd.intent.draft import Draft
+from vnetd.judge.port import judge_of
 from vnetd.model.dataplane import USERSPACE
 from vnetd.model.names import written
 from vnetd.model.network import Guard, Network, Nic, PortGroup
@@ -46,6 +47,7 @@ def add_guest(draft: Draft, nic: Nic) -> None:
     if seen is not None and not (seen.marked or seen.libvirts):
         raise WorldError(f"a port of that name is in bridge {seen.port.bridge} already, by hand; remove it with ovs-vsctl del-port")
     home = draft.homes[network.name]
+    judge = judge_of(wire) if draft.host.datapath != USERSPACE else None
     draft.ports[nic.tap] = Port(
         name=nic.tap,
         bridge=home,
@@ -55,6 +57,8 @@ def add_guest(draft: Draft, nic: Nic) -> None:
         mtu=_mtu(draft, nic, wire, home),
         shape=shape(bandwidth_of(nic, group), draft.host.datapath == USERSPACE),
     )
+    if judge is not None:
+        draft.judges[nic.tap] = judge
     if wire.packets is not None and draft.host.datapath != USERSPACE:
         wire = replace(wire, meter=whole_packets(wire.packets, wire.meter, draft.ports[nic.tap].mtu or USUAL))
     _note_twins(draft, wire, home)

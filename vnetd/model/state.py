@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vnetd.model.dataplane import DataPlane
+from vnetd.model.judge import Judge
 from vnetd.model.names import IpAddress, IpInterface, IpPrefix, Mac
 from vnetd.model.network import Guard, Network, OverlayType, Problem, Vlan
 from vnetd.model.shaping import Leaf
@@ -259,6 +260,8 @@ class Desired:
     links_up: frozenset[str] = frozenset()
     quiet: Mapping[str, Quiet] = field(default_factory=dict)
     """Links that the kernel itself must keep out of, by how far."""
+    judges: Mapping[str, Judge] = field(default_factory=dict)
+    """Links at which the kernel holds each frame to a policy, before Open vSwitch or the host's own stack gets it."""
     gone_networks: frozenset[str] = frozenset()
     gone_taps: frozenset[str] = frozenset()
     complete: bool = False
@@ -396,12 +399,15 @@ class Link:
     """A network device of the kernel's; ``index`` tells it from a later one of the same name, 0 where unknown.
 
     ``quiet`` is the strictest level of ``Quiet`` that it has, "" for none. ``carrier`` is whether there is a signal on the wire.
+    ``judge`` is the digest of its judge, "" for none; ``outrun`` is whether a filter of somebody else's stands before that.
     """
 
     up: bool
     index: int = 0
     quiet: str = ""
     carrier: bool = True
+    judge: str = ""
+    outrun: bool = False
 
     def is_quiet(self, level: str) -> bool:
         """Whether it is at least this quiet: somebody may have turned IPv6 off on a bridge altogether."""
