@@ -5,8 +5,7 @@ PYTHON := /usr/bin/python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
-.PHONY: setup packages demo test test-kernel kernel-shell static lint types unit unit-walks unit-others explore functional bench clean
-.PHONY: setup packages demo test static lint types unit unit-walks unit-others explore functional chosen bench clean
+.PHONY: setup packages demo test test-kernel kernel-shell static lint types unit unit-walks unit-others explore functional chosen bench clean
 .PHONY: test-debian12 test-debian13
 
 setup: packages $(VENV)/.ready

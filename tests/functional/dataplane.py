@@ -28,8 +28,9 @@ class DataPlane:
     """For how long after an event a pass may have something to do. The kernel's own links go when their owner ends, and Open vSwitch and
     the daemon hear of it one after the other; a tap that the userspace one reads by a packet socket is missed by both at once."""
     caches: tuple[str, ...]
-    """The states of the switch's cache in which the attack tables are played. One that decides by one parser and keeps the decision under
-    another's key must be shown with a decision kept (warm) and without any (cold); where there is one parser, both are the same."""
+    """The states of the switch's cache in which those attack tables are played that are about what is read in two ways; the others are
+    played as it comes. A switch that decides by one parser and keeps the decision under another's key must be shown with a decision kept
+    (warm) and without any (cold); where there is one parser, both are the same."""
     limits: tuple[int, ...]
     """Mbit/s of limits that are held against what passes, all at the same time; the third is a peak."""
     fast_limit: int

@@ -110,8 +110,8 @@ def _changes(scene: Scene) -> list[Callable[[], None]]:
         own("flood='none'", "", "nw_src=10.0.77.1"),
         network("nw_src=10.0.77.1", False, policy="guard='mac'", bindings=BINDING),
         network("nw_src=10.0.77.1", bindings=BINDING),
-        network("nw_proto=47", policy="guard='strict' host='yes'", bindings=BINDING),
-        network("nw_proto=47", False, bindings=BINDING, peers="<vnet:peer name='hv3' address='192.0.2.13'/>"),
+        network("nw_proto=103", policy="guard='strict' host='yes'", bindings=BINDING),
+        network("nw_proto=103", False, bindings=BINDING, peers="<vnet:peer name='hv3' address='192.0.2.13'/>"),
         network("nw_src=10.0.77.9", bindings=BINDING + BINDING.replace("77.1", "77.9")),
         own("guard='strict' flood='none'", OWN, "nw_src=10.0.77.1"),
     ]

@@ -2,12 +2,13 @@
 
 from vnetd.pipeline.bondbridge import NOWHERE, bond_flows
 from vnetd.pipeline.catalogue import OUR_GROUPS, Cookie, Reason, Table, is_count, is_learned, is_learned_here, is_ours, is_place
-from vnetd.pipeline.flow import LOCAL_NUMBER, Flow, MeterKind, by_lines, referenced_ports
+from vnetd.pipeline.flow import LOCAL, LOCAL_NUMBER, Flow, MeterKind, by_lines, referenced_ports
 from vnetd.pipeline.limits import meters_of, pool_names
 from vnetd.pipeline.netbridge import groups_of, network_flows
 from vnetd.pipeline.tunbridge import tunnel_flows, tunnel_groups
 
 __all__ = [
+    "LOCAL",
     "LOCAL_NUMBER",
     "NOWHERE",
     "OUR_GROUPS",

@@ -25,7 +25,8 @@ def _warm(stage: Stage, row: Row) -> None:
         stage.play(kin)
 
 
-PRELUDES: Mapping[str, Prelude | None] = {"as it comes": None, "cold": _cold, "warm": _warm}
+AS_IT_COMES = "as it comes"
+PRELUDES: Mapping[str, Prelude | None] = {AS_IT_COMES: None, "cold": _cold, "warm": _warm}
 """By the names that data planes give them."""
 
 

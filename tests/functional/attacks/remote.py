@@ -37,4 +37,5 @@ class Agent:
     def end(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        # Its taps go with it, and each takes the kernel that the tests bring a good part of a second.
+        self._process.wait(120)

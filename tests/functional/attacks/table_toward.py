@@ -72,7 +72,7 @@ def _attacks(sender: Port, victim: Port) -> list[Row]:
         "LLDP": 0x88CC, "EAPOL": 0x888E, "MPLS": 0x8847, "PPPoE": 0x8864, "PTP": 0x88F7, "an experiment": 0x88B5, "CFM": 0x8902,
         "0xffff": 0xFFFF,
     }.items():  # fmt: skip
-        rows.append(drop(f"{words} to it", frame(bytes(payload(46)), kind), NOT_ITS, UNKNOWN, sender=sender.nick, counted=victim.nick))
+        rows.append(drop(f"{words} to it", frame(_content(kind), kind), NOT_ITS, UNKNOWN, sender=sender.nick, counted=victim.nick))
     # No access port sends a tag in disguise, whatever its guard.
     rows.append(drop("a VLAN tag of old to it", frame(bytes(payload(46)), 0x9100), "second VLAN tag", sender=sender.nick))
     rows.append(
@@ -81,13 +81,18 @@ def _attacks(sender: Port, victim: Port) -> list[Row]:
     return rows
 
 
+def _content(kind: int) -> bytes:
+    """What a frame of this EtherType holds. A stack of MPLS labels without an end is nothing that the kernel hands up (RFC 3032, 2.1)."""
+    return (b"\x00\x01\x01\x40" if kind in (0x8847, 0x8848) else b"") + bytes(payload(46))
+
+
 def _flooded(sender: Port, others: tuple[str, ...], strict: frozenset[str]) -> list[Row]:
     """Frames for everybody that a strict guest does not hear; whoever has no guard does."""
     may = RED - strict
     rows = []
     for words, kind in {"LLDP": 0x88CC, "EAPOL": 0x888E, "an experiment": 0x88B5, "PTP": 0x88F7, "MPLS": 0x8848, "PPPoE": 0x8863}.items():
         for dst in (BROADCAST, "01:1b:19:00:00:00", "33:33:00:00:00:01"):
-            content = ether(dst, bytes(payload(46)), src=sender.mac, kind=kind)
+            content = ether(dst, _content(kind), src=sender.mac, kind=kind)
             rows.append(all_hear(f"{words} to {dst}", content, *others, sender=sender.nick, may=may))
     content = ether(BROADCAST, b"\x42\x42\x03" + bytes(payload(43)), src=sender.mac, kind=46)
     rows.append(all_hear("LLC to all", content, *others, sender=sender.nick, may=may))

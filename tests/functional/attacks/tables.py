@@ -17,3 +17,6 @@ from attacks import (  # noqa: F401 - each enters its tables by being imported.
 from attacks.rows import TABLES
 
 NAMES = list(TABLES)
+
+TWICE_READ = frozenset(name for name in NAMES if name.startswith(("read in two ways", "what the host would unpack", "neighbour adv")))
+"""Those of frames that ovs-vswitchd and the kernel read differently, so that it matters what is in the cache."""

@@ -28,15 +28,15 @@ def main() -> int:
     """Run one command; its exit status."""
     arguments = _parser().parse_args()
     try:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        # Whoever was started in the background of a script has SIGINT ignored.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
         if os.geteuid() != 0:
             raise LabError("the kernel mounts this machine's files as its own; run it as root")
         return int(arguments.action(arguments) or 0)
     except LabError as error:
         sys.stderr.write(f"kernel: {error}\n")
         return 125
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
