@@ -40,10 +40,12 @@ def test_what_the_kernel_has_is_as_the_usual_tools_find_it(host: World) -> None:
         "ip6gretap": "ip6gretap external",
         "vxlan": "vxlan external dstport 4789",
         "geneve": "geneve external",
+        "ifb": "ifb",
     }
     parts = {
         "act_gact": "tc actions add action gact drop index 77",
         "act_csum": "tc actions add action csum ip4h index 77",
+        "act_mirred": "tc actions add action mirred egress redirect dev lo index 77",
         "clsact": "ip link add dev d0 type veth peer name d1 && tc qdisc add dev d0 clsact",
         "cls_bpf": "tc filter add dev d0 ingress bpf bytecode '1,6 0 0 0,'",
     }
@@ -60,7 +62,7 @@ def test_what_the_kernel_has_is_as_the_usual_tools_find_it(host: World) -> None:
 
 
 def test_nothing_of_the_asking_stays(host: World) -> None:
-    for kind in ("gact", "csum"):
+    for kind in ("gact", "csum", "mirred"):
         assert "index" not in host.on("hv1", f"tc actions ls action {kind}")
     assert "clsact" not in host.on("hv1", "tc qdisc show dev br-plane")
     host.assert_settled("hv1")

@@ -49,8 +49,8 @@ KERNEL = DataPlane(
     read_features(FEATURES),
     200000,
     2,
-    dict.fromkeys(("gretap", "ip6gretap", "vxlan", "geneve"), True),
-    dict.fromkeys(("clsact", "cls_bpf", "act_gact", "act_csum"), True),
+    dict.fromkeys(("gretap", "ip6gretap", "vxlan", "geneve", "ifb"), True),
+    dict.fromkeys(("clsact", "cls_bpf", "act_gact", "act_csum", "act_mirred"), True),
 )
 SIX = tuple(Peer(f"hv{one}", ip_address(f"2001:db8::{one}")) for one in (11, 12))
 

@@ -28,11 +28,16 @@ _LAST_OF_ALL = 0xFFFE << 16 | socket.htons(3)  # preference, every protocol
 _BPF_LENGTH, _BPF_PROGRAM = 4, 5
 _MATCH_NOTHING = struct.pack("=HBBI", 6, 0, 0, 0)  # BPF_RET | BPF_K, 0
 
-# linux/pkt_cls.h, tc_act/tc_gact.h and tc_csum.h.
+# linux/pkt_cls.h, tc_act/tc_gact.h, tc_csum.h and tc_mirred.h.
 _TAB, _ACT_KIND, _ACT_OPTIONS, _ACT_INDEX = 1, 1, 2, 3
 _NUMBER = 0x766E6574
 _COMMON = struct.pack("=IIiii", _NUMBER, 0, 0, 0, 0)  # tc_gen: index, capability, TC_ACT_OK, two counts
-_ACTIONS = {"act_gact": (b"gact\0", attribute(2, _COMMON)), "act_csum": (b"csum\0", attribute(1, _COMMON + struct.pack("=I", 1)))}
+_ACTIONS = {
+    "act_gact": (b"gact\0", attribute(2, _COMMON)),
+    "act_csum": (b"csum\0", attribute(1, _COMMON + struct.pack("=I", 1))),
+    # It must name a link, and lo is the first of every host.
+    "act_mirred": (b"mirred\0", attribute(2, _COMMON + struct.pack("=iI", 1, 1))),
+}
 
 
 def kernel_links(rtnl: Rtnl) -> dict[str, bool]:

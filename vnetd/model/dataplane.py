@@ -13,19 +13,15 @@ LINK_COSTS = {
     "ip6gretap": "no GRE over IPv6",
     "vxlan": "no VXLAN",
     "geneve": "no Geneve",
+    "ifb": "guests' ports stay closed",
 }
-"""The kinds of link (rtnetlink(7)) that Open vSwitch makes in the kernel for its tunnels, and what is not to be had without each."""
+"""The kinds of link (rtnetlink(7)) that Open vSwitch makes in the kernel for its tunnels, and vnetd for its judges, and what is not to be
+had without each."""
 
-_ALL_OF_IT = {
-    KERNEL: "no frame can be judged before the switch",
-    USERSPACE: "no frame of a guest's can be kept from the host's own stack",
-}
-TC_COSTS = {
-    "clsact": _ALL_OF_IT,
-    "cls_bpf": _ALL_OF_IT,
-    "act_gact": {KERNEL: "no frame can be judged before the switch"},
-    "act_csum": {KERNEL: "a guest's unfinished checksum cannot be completed before the switch"},
-}
+_JUDGES = {KERNEL: "guests' ports stay closed"}
+"""A port whose frames the kernel cannot judge gets no flows."""
+_ALL_OF_IT = {**_JUDGES, USERSPACE: "no frame of a guest's can be kept from the host's own stack"}
+TC_COSTS = {"clsact": _ALL_OF_IT, "cls_bpf": _ALL_OF_IT, "act_gact": _JUDGES, "act_csum": _JUDGES, "act_mirred": _JUDGES}
 """Parts of the kernel's traffic control, and what is not to be had without each on which data plane."""
 
 TAGS = 2
