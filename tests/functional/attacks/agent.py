@@ -2,7 +2,7 @@
 
 It opens taps as QEMU does, and packet sockets on the bridges' own devices; a frame is
 written to a tap as its guest would send it, and what arrives is kept until asked for.
-It imports nothing but the standard library, so that it starts at once.
+It imports nothing but the standard library and what stands beside it, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from answering import serve
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
@@ -291,17 +296,5 @@ def _emptied(link: socket.socket) -> int:
         count += 1
 
 
-def main() -> None:
-    agent = Agent()
-    for line in sys.stdin:
-        words = json.loads(line)
-        try:
-            answer = getattr(agent, words.pop("do"))(**words)
-        except OSError as error:
-            answer = {"failed": str(error)}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Agent())

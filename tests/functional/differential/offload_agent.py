@@ -5,13 +5,14 @@ It imports nothing but the standard library and what stands beside it.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from answering import serve
 
 from differential.tap import OFFLOADS, Header, Tap
 
@@ -46,17 +47,5 @@ class Agent:
         return {"seen": found, "missing": True}
 
 
-def main() -> None:
-    agent = Agent()
-    for line in sys.stdin:
-        words = json.loads(line)
-        try:
-            answer = getattr(agent, words.pop("do"))(**words)
-        except OSError as error:
-            answer = {"failed": str(error)}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Agent())
