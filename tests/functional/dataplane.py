@@ -31,6 +31,9 @@ class DataPlane:
     """The states of the switch's cache in which those attack tables are played that are about what is read in two ways; the others are
     played as it comes. A switch that decides by one parser and keeps the decision under another's key must be shown with a decision kept
     (warm) and without any (cold); where there is one parser, both are the same."""
+    sums: bool
+    """Whether a guest's TCP, UDP and ICMP get their right checksum on the way. The kernel's judge sees to that, lest a guest's checksum
+    offload writes it elsewhere."""
     limits: tuple[int, ...]
     """Mbit/s of limits that are held against what passes, all at the same time; the third is a peak."""
     fast_limit: int
@@ -58,6 +61,7 @@ USERSPACE = DataPlane(
     patience=1,
     settle_seconds=0,
     caches=("as it comes",),
+    sums=False,
     limits=(1, 10, 50, 100),
     fast_limit=500,
     burst=6000,
@@ -73,6 +77,7 @@ KERNEL = DataPlane(
     patience=4,
     settle_seconds=5,
     caches=("cold", "warm"),
+    sums=True,
     limits=(1, 5, 10, 20),
     fast_limit=100,
     burst=20000,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dataplane import chosen
 from scapy.layers.dhcp import BOOTP, DHCP
-from scapy.layers.inet import IP, UDP, IPOption_NOP, IPOption_Router_Alert, IPOption_RR
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert, IPOption_RR
+from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Padding, Raw
 
@@ -158,6 +160,13 @@ def groups() -> list[Row]:
     return rows
 
 
+def _summed(frame: bytes) -> bytes:
+    """The same TCP segment with its checksum."""
+    packet = Ether(frame)
+    del packet[TCP].chksum
+    return bytes(packet)
+
+
 def _everyone(words: str, make: Callable[[str], Packet]) -> list[Row]:
     """The packet that ``make`` gives, to each of the victims."""
     return [to(f"{words} to {one.nick}", ether(one.mac, make(one.ip)), one.nick) for one in (V1, V2, S1, S2)]
@@ -166,9 +175,11 @@ def _everyone(words: str, make: Callable[[str], Packet]) -> list[Row]:
 @table("IPv4 unicast")
 def unicast() -> list[Row]:
     rows = []
-    # TCP has rows of its own below: what does not have its checksum is given it on the kernel's data plane.
     for protocol in (4, 17, 33, 41, 47, 50, 51, 58, 103, 108, 115, 132, 136, 253, 255, 2, 89):
         rows += _everyone(f"protocol {protocol}", lambda dst, protocol=protocol: ip4(dst, payload(40), proto=protocol))
+    for one in (V1, V2, S1, S2):
+        content = ether(one.mac, ip4(one.ip, payload(40), proto=6))
+        rows.append(to(f"TCP with a wrong checksum to {one.nick}", content, one.nick, becomes=_summed(content) if chosen().sums else None))
     for flags in ("S", "SA", "A", "PA", "FA", "R", "SEC", "", "FPU"):
         rows += _everyone(f"TCP {flags or 'without flags'}", lambda dst, flags=flags: ip4(dst, tcp(flags=flags)))
     for sport, dport in (
