@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeHost, domain_xml, hook_xml, mac_of, network_xml, nic_xml, port_xml, uuid_of
+from services import serving
 
 from vnetd.errors import InputError, Unavailable, WorldError
 from vnetd.model.state import Table
 from vnetd.plan import ChangeMeters, RowStep
 from vnetd.requests import Answer, Request
 from vnetd.service import Service
-from vnetd.store import Kind, Store
+from vnetd.store import Kind
 from vnetd.xmlread import read_network
 
 BLUE_XML = network_xml("blue", 1)
@@ -60,11 +61,7 @@ def host() -> Poor:
 
 @pytest.fixture
 def service(host: Poor, tmp_path: Path) -> Service:
-    store = Store(tmp_path / "spool")
-    store.load()
-    found = Service(store, host.rim, taps=tmp_path / "taps", lock=tmp_path / "lock")
-    assert found.serve([Request("network", ("blue", "start", "begin", "-"), hook_xml(BLUE_XML))]) == [FINE]
-    return found
+    return serving(host, tmp_path)
 
 
 def start(service: Service, host: Poor, number: int, more: str = "") -> Answer:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeHost, domain_xml, hook_xml, mac_of, network_xml, nic_xml, uuid_of
+from fakes import FakeHost, domain_xml, mac_of, network_xml, nic_xml, uuid_of
+from services import serving
 
 from vnetd.model.judge import Judge
 from vnetd.model.state import Host
 from vnetd.requests import Answer, Request
 from vnetd.service import Service
-from vnetd.store import Store
 
 FINE = Answer()
 
@@ -35,11 +35,7 @@ def host() -> Watched:
 
 @pytest.fixture
 def service(host: Watched, tmp_path: Path) -> Service:
-    store = Store(tmp_path / "spool")
-    store.load()
-    found = Service(store, host.rim, taps=tmp_path / "taps", lock=tmp_path / "lock")
-    assert found.serve([Request("network", ("blue", "start", "begin", "-"), hook_xml(network_xml("blue", 1)))]) == [FINE]
-    return found
+    return serving(host, tmp_path)
 
 
 def start(service: Service, host: FakeHost, number: int) -> Answer:
@@ -114,21 +110,14 @@ def test_a_filter_that_stands_before_a_judge_is_said(service: Service, host: Wat
 
 def test_there_is_none_in_the_userspace_data_plane(tmp_path: Path) -> None:
     host = Watched(links={"eth1": True}, datapath="netdev")
-    store = Store(tmp_path / "spool")
-    store.load()
-    service = Service(store, host.rim, taps=tmp_path / "taps", lock=tmp_path / "lock")
-    service.serve([Request("network", ("blue", "start", "begin", "-"), hook_xml(network_xml("blue", 1)))])
+    service = serving(host, tmp_path)
     assert start(service, host, 1) == FINE
     assert host.judges == {}
 
 
 def test_the_host_is_out_of_reach_where_the_kernel_takes_no_judge_for_it(tmp_path: Path) -> None:
     host = Watched(links={"eth1": True})
-    store = Store(tmp_path / "spool")
-    store.load()
-    service = Service(store, host.rim, taps=tmp_path / "taps", lock=tmp_path / "lock")
-    xml = network_xml("blue", 1, metadata="<v:policy host='yes'/>")
-    assert service.serve([Request("network", ("blue", "start", "begin", "-"), hook_xml(xml))]) == [FINE]
+    service = serving(host, tmp_path, network_xml("blue", 1, metadata="<v:policy host='yes'/>"))
     assert host.judges["br-blue"].words == "for guests that may reach the host"
     assert reached(host)
     host.unjudgeable = {"br-blue"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fake_rows import FakeQos
 from fakes import FakeHost, domain_xml, hook_xml, network_xml, nic_xml, uuid_of
+from services import serving
 
 from vnetd import patience
 from vnetd.model.network import Vlan, VlanMode
@@ -25,10 +26,7 @@ OTHER = Vlan(VlanMode.ACCESS, 99)
 @pytest.fixture
 def service(host: FakeHost, tmp_path: Path) -> Service:
     """Two guests of libvirt's, both in order."""
-    store = Store(tmp_path / "spool")
-    store.load()
-    found = Service(store, host.rim, taps=tmp_path / "taps", lock=tmp_path / "lock")
-    assert found.serve([Request("network", ("blue", "start", "begin", "-"), hook_xml(network_xml("blue", 1)))]) == [FINE]
+    found = serving(host, tmp_path)
     for number in (1, 2):
         host.link_comes(f"vnet{number}")
         host.libvirt_add_port(f"vnet{number}", "br-blue", {"vm-id": uuid_of(number), "iface-id": uuid_of(100 + number)})
