@@ -336,6 +336,8 @@ class FakeHost(FakeRows):
                 mode = f"{row.fail_mode}, sealed" if row.sealed else row.fail_mode
                 lines.append(f"bridge {name}: of {row.owner}, {row.datapath}, {mode}, {row.fragments}, quiet: {self.quiet.get(name)}")
                 lines.extend(f"  {line}" for line in self._bridge_lines(name, without))
+        judges = sorted((name, judge) for name, judge in self.judges.items() if name not in without)
+        lines.extend(f"judge of {name}: {judge.words}, {judge.digest}" for name, judge in judges)
         lines.extend(self._lent())
         lines.extend(f"QoS row {self.qos[key].shape} that no port uses" for key in self._strays())
         return "\n".join(lines)

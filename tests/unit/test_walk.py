@@ -25,6 +25,7 @@ from walk_world import World
 
 from vnetd.errors import WorldError
 from vnetd.intent import bond_names
+from vnetd.model.dataplane import KERNEL, USERSPACE
 from vnetd.model.names import IfName
 from vnetd.model.network import Bond, BondMode, Inventory, Lacp, Network, Uplink
 from vnetd.model.state import TUNNELS, Role
@@ -54,7 +55,7 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
         **dict.fromkeys((World.ovsdb_is_lost, World.numbers_are_reused, World.hand_makes_things), ()),
         **dict.fromkeys((World.traffic_is_learned, World.guests_speak, World.something_fails, World.hand_deletes_a_port), (small,)),
         **dict.fromkeys((World.hand_deletes_a_bridge, World.hand_changes_ports), (small,)),
-        **dict.fromkeys((World.hand_takes_queues_away,), (small,)),
+        **dict.fromkeys((World.hand_takes_queues_away, World.hand_takes_judges_away), (small,)),
         **dict.fromkeys((World.hand_changes_flows, World.hand_opens_a_bridge, World.hand_changes_fragments), (small,)),
         World.hand_changes_groups: (small,),
         **dict.fromkeys((World.peer_dies, World.peer_returns, World.path_is_measured), (small,)),
@@ -65,9 +66,9 @@ def _happenings() -> st.SearchStrategy[tuple[object, ...]]:
     return st.sampled_from([*arguments, *often]).flatmap(lambda verb: st.tuples(st.just(verb.__name__), *arguments[verb]))
 
 
-def _new_host() -> FakeHost:
+def _new_host(datapath: str = USERSPACE) -> FakeHost:
     links = {"lo": True, "eth0": True, "eth1": False, "eth2": True, "eth3": False, "eth4": True}
-    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"}, datapath="netdev")
+    return FakeHost(links=links, addresses={HERE}, default_route={"eth0"}, datapath=datapath)
 
 
 def _in_force(world: World, network: Network) -> Network:
@@ -86,7 +87,7 @@ def _in_force(world: World, network: Network) -> Network:
 
 def _fresh_twin(world: World) -> FakeHost:
     """A host that was never anywhere else: the same devices, addresses and sources, and what libvirt alone knows of a tap."""
-    twin = replace(copy.deepcopy(world), host=_new_host())
+    twin = replace(copy.deepcopy(world), host=_new_host(world.host.datapath))
     twin.host.links = {name: name not in ("eth1", "tap0", "tap1", "tap2") for name in world.host.links}
     twin.host.addresses, twin.host.broken = set(world.host.addresses), set(world.host.broken)
     twin.host.local_address, twin.host.tunnel_bridge = world.host.local_address, world.host.tunnel_bridge
@@ -141,6 +142,8 @@ def _passes_nothing_unclaimed(world: World) -> None:
             passes = not line.endswith(("actions=drop", "actions=set_field:0x2->reg2,goto_table:60"))
             if is_vnetds(line) and (first_table or port) and passes:
                 assert port in allowed, f"{bridge} has {line}"
+                judged = port in world.host.judges or port not in world.claimed() or world.host.datapath == USERSPACE
+                assert judged, f"nobody judges what {port} sends, and {bridge} has {line}"
             if is_vnetds(line) and not is_learned(line):
                 assert set(_OUTPUT.findall(line)) <= allowed, f"{bridge} has {line}"
 
@@ -262,9 +265,13 @@ def _everything_goes(world: World) -> None:
 
 
 @settings(max_examples=WALKS, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.booleans(), st.lists(st.lists(_happenings(), min_size=1, max_size=6), min_size=2, max_size=8))
-def test_every_way_leads_to_the_same_host_and_back_to_an_empty_one(starts_busy: bool, walk: list[list[tuple[str, object]]]) -> None:
-    world = World(_new_host())
+@given(
+    st.sampled_from([KERNEL, USERSPACE]), st.booleans(), st.lists(st.lists(_happenings(), min_size=1, max_size=6), min_size=2, max_size=8)
+)
+def test_every_way_leads_to_the_same_host_and_back_to_an_empty_one(
+    datapath: str, starts_busy: bool, walk: list[list[tuple[str, object]]]
+) -> None:
+    world = World(_new_host(datapath))
     if starts_busy:
         _everything_comes(world)
     for stretch in walk:

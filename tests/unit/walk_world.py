@@ -11,6 +11,8 @@ from lines import is_vnetds
 from walk_sources import ADDRESSES, GUESTS, HERE, NAME, NETWORKS, SCRIPTED, access
 
 from vnetd.errors import WorldError
+from vnetd.model.dataplane import USERSPACE
+from vnetd.model.judge import Judge
 from vnetd.model.names import IfName
 from vnetd.model.network import Inventory, Network, Nic
 from vnetd.model.state import TUNNELS, Group, GroupKind, Role, Shape
@@ -383,10 +385,18 @@ class World:
                 row.flows = {key: line for key, line in row.flows.items() if "group:" not in line}
 
     def hand_takes_queues_away(self, number: int) -> None:
-        """With tc, or their lengths are changed; a look shows it at once, whatever is remembered."""
-        for name in self._ports():
+        """With tc, or their lengths are changed; a look shows it at once, whatever is remembered. vnetd has them in one data plane only."""
+        for name in self._ports() if self.host.datapath == USERSPACE else ():
             if limit := self.host.limit_of(name):
                 limit.leaf = (None, 1, 1000)[number % 3]
+
+    def hand_takes_judges_away(self, number: int) -> None:
+        """With tc, or others are put in their place."""
+        for name in sorted(self.host.judges)[number % 2 :: 2]:
+            if number % 3:
+                del self.host.judges[name]
+            else:
+                self.host.judges[name] = Judge((), "somebody's")
 
     def hand_opens_a_bridge(self, number: int) -> None:
         if ours := [row for row in self.host.bridges.values() if row.owner]:
